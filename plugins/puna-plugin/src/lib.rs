@@ -1,0 +1,1 @@
+//! Guest SDK for Puna plugins written in Rust.

@@ -1,0 +1,1 @@
+//! The turn loop of an agent as a resumable state machine.

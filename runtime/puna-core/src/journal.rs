@@ -1,0 +1,85 @@
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+
+use crate::{Message, Result, TurnOutcome};
+
+/// The durable record of sessions: for each session an append-only list of [`Record`]s, from which
+/// the conversation and the state of an unfinished turn are folded.
+#[async_trait]
+pub trait Journal: Send + Sync {
+    /// The session's entries from sequence number `from` on, in order; empty for a new session.
+    ///
+    /// # Errors
+    /// [`Corrupt`](crate::ErrorKind::Corrupt) when an entry does not read back as it was written.
+    async fn read(&self, session: &str, from: u64) -> Result<Vec<JournalEntry>>;
+
+    /// Appends records, all or none, as entries `next`, `next + 1`, …; they are durable when this
+    /// returns. Gives the sequence number after the last one.
+    ///
+    /// # Errors
+    /// [`Conflict`](crate::ErrorKind::Conflict) when `next` is not the session's next number: somebody
+    /// else appended first.
+    async fn append(&self, session: &str, next: u64, records: &[Record]) -> Result<u64>;
+
+    /// Every session, by name.
+    async fn sessions(&self) -> Result<Vec<SessionSummary>>;
+
+    /// Deletes a session. True if there was one.
+    async fn delete(&self, session: &str) -> Result<bool>;
+}
+
+/// A record with its place in the session.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct JournalEntry {
+    /// 0 for a session's first record, then one more each.
+    pub sequence: u64,
+    /// When it was appended: milliseconds since 1970-01-01 UTC.
+    pub at_ms: u64,
+    /// What happened.
+    pub record: Record,
+}
+
+/// Something that happened in a session.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "record", rename_all = "snake_case")]
+pub enum Record {
+    /// A turn began with the user's message.
+    TurnStarted {
+        /// Unique within the session.
+        turn: String,
+        /// The agent's name.
+        agent: String,
+        /// The user's message.
+        message: Message,
+    },
+    /// The model answered: a step of the turn is done when its calls have results.
+    Step {
+        /// The assistant's message.
+        message: Message,
+        /// What it cost.
+        usage: crate::Usage,
+    },
+    /// A tool call ended; it is never performed again.
+    ToolFinished {
+        /// What it gave.
+        result: crate::ToolResult,
+    },
+    /// The turn ended.
+    TurnFinished {
+        /// How.
+        outcome: TurnOutcome,
+    },
+}
+
+/// A session in a list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionSummary {
+    /// The session's name.
+    pub session: String,
+    /// How many records it has.
+    pub records: u64,
+    /// When it began: milliseconds since 1970-01-01 UTC.
+    pub created_ms: u64,
+    /// When it was last appended to: milliseconds since 1970-01-01 UTC.
+    pub updated_ms: u64,
+}

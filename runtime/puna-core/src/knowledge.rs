@@ -1,0 +1,87 @@
+use async_trait::async_trait;
+use futures_util::stream::BoxStream;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::Result;
+
+/// A part of a text, in bytes, on character borders: `start..end`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Span {
+    /// The first byte.
+    pub start: u64,
+    /// One past the last byte.
+    pub end: u64,
+}
+
+/// A text with where it came from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Document {
+    /// Identifies the document within its source.
+    pub id: String,
+    /// The text.
+    pub text: String,
+    /// Title, author, page and whatever else the loader knows.
+    #[serde(default)]
+    pub metadata: Map<String, Value>,
+}
+
+/// Turns texts into vectors.
+#[async_trait]
+pub trait Embedder: Send + Sync {
+    /// Length of each vector.
+    fn dimension(&self) -> usize;
+
+    /// One vector a text, in the same order: `[texts.len()][dimension]`.
+    ///
+    /// # Errors
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) for a text the embedder cannot take.
+    async fn embed(&self, texts: &[String]) -> Result<Vec<Vec<f32>>>;
+}
+
+/// Reads documents from a source.
+#[async_trait]
+pub trait Loader: Send + Sync {
+    /// The documents behind a path or address, in the source's order; large sources are read as the
+    /// stream is polled.
+    ///
+    /// # Errors
+    /// [`NotFound`](crate::ErrorKind::NotFound) when the source does not exist.
+    async fn load(&self, source: &str, options: &Value) -> Result<BoxStream<'static, Result<Document>>>;
+}
+
+/// Finds the passages that bear on a question.
+#[async_trait]
+pub trait Retriever: Send + Sync {
+    /// At most `k` hits, best first. `page` is what the page before gave as `next`.
+    ///
+    /// # Errors
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) for options or pages the retriever cannot take.
+    async fn retrieve(&self, query: &str, k: usize, options: &Value, page: Option<&str>) -> Result<HitPage>;
+}
+
+/// Hits, best first, and how to get more.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct HitPage {
+    /// The hits.
+    pub hits: Vec<Hit>,
+    /// Give this back for the next page; none at the end.
+    pub next: Option<String>,
+}
+
+/// A passage that bears on a question.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Hit {
+    /// The document the passage is from.
+    pub document: String,
+    /// The passage.
+    pub text: String,
+    /// Where it stands in the document.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub span: Option<Span>,
+    /// Higher is better; only comparable within one answer.
+    pub score: f64,
+    /// What the index holds beside the text.
+    #[serde(default)]
+    pub metadata: Map<String, Value>,
+}

@@ -1,0 +1,27 @@
+//! The vocabulary of Puna: what the other crates say to each other.
+//!
+//! Data: [`Message`], [`Content`], [`ToolCall`], [`ToolSchema`], [`GenerateOptions`], [`Usage`],
+//! [`Event`], [`Error`]. Traits: [`Model`], [`Tool`], [`Journal`], [`Embedder`], [`Loader`], [`Retriever`].
+//!
+//! Invariants: this crate performs no I/O, names no vendor, and knows no wire protocol. Whatever it
+//! serialises (messages and records in the journal, events in `puna run --json`) keeps its form
+//! within a major version.
+
+mod error;
+mod event;
+mod journal;
+mod knowledge;
+mod message;
+mod model;
+mod tool;
+
+pub use error::{Error, ErrorKind, Result};
+pub use event::{Event, TurnOutcome};
+pub use journal::{Journal, JournalEntry, Record, SessionSummary};
+pub use knowledge::{Document, Embedder, Hit, HitPage, Loader, Retriever, Span};
+pub use message::{Citation, Content, InvalidToolCall, Media, Message, Role, ToolCall, ToolOutcome, ToolResult};
+pub use model::{
+    Completion, GenerateOptions, GenerateRequest, Model, ModelEvent, ModelInfo, ModelStream, StopReason, Usage,
+};
+pub use tokio_util::sync::CancellationToken;
+pub use tool::{Tool, ToolContext, ToolError, ToolErrorKind, ToolSchema};

@@ -1,0 +1,146 @@
+use std::{pin::Pin, time::Instant};
+
+use async_trait::async_trait;
+use futures_util::Stream;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{CancellationToken, Message, Result, ToolSchema};
+
+/// A language model that continues conversations.
+#[async_trait]
+pub trait Model: Send + Sync {
+    /// What the model is.
+    fn info(&self) -> &ModelInfo;
+
+    /// Continues a conversation. The stream gives any number of deltas and ends with exactly one
+    /// [`ModelEvent::Finished`] or one error. Dropping the stream stops the generation.
+    ///
+    /// # Errors
+    /// [`ContextOverflow`](crate::ErrorKind::ContextOverflow) when the prompt does not fit;
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) for options or messages the model cannot take.
+    async fn generate(&self, request: GenerateRequest) -> Result<ModelStream>;
+}
+
+/// What a model is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModelInfo {
+    /// Its name: the folder's, or the remote name.
+    pub name: String,
+    /// Prompt and answer together, in tokens.
+    pub context_length: usize,
+}
+
+/// What to continue, and how.
+#[derive(Clone, Debug, Default)]
+pub struct GenerateRequest {
+    /// The conversation so far.
+    pub messages: Vec<Message>,
+    /// The tools the model may call.
+    pub tools: Vec<ToolSchema>,
+    /// How to continue.
+    pub options: GenerateOptions,
+    /// Stops the generation within one step, with [`StopReason::Cancelled`].
+    pub cancel: CancellationToken,
+    /// Stops the generation within one step, with [`StopReason::Deadline`].
+    pub deadline: Option<Instant>,
+}
+
+/// How a model chooses tokens and when it stops. The default is greedy decoding up to the context's end.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct GenerateOptions {
+    /// The most tokens to generate; without it, as many as the context holds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_tokens: Option<u32>,
+    /// 0 (the default) takes the likeliest token; higher values flatten the distribution.
+    pub temperature: f32,
+    /// Only the k likeliest tokens; 0 (the default) is all.
+    pub top_k: u32,
+    /// Only the likeliest tokens whose probabilities reach this sum.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub top_p: Option<f32>,
+    /// Only tokens at least this fraction as likely as the likeliest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min_p: Option<f32>,
+    /// Divides the logits of tokens already seen (above 1 discourages, 1 is off), as in CTRL.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub repetition_penalty: Option<f32>,
+    /// The seed of sampling; the same seed, model and input give the same output.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seed: Option<u64>,
+    /// Strings that end the answer; they are not part of it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub stop: Vec<String>,
+}
+
+/// What a model sends while it generates.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum ModelEvent {
+    /// More text of the answer; never a part of a character, never the text of a tool call.
+    TextDelta(String),
+    /// The end.
+    Finished(Completion),
+}
+
+/// A stream of [`ModelEvent`]s.
+pub type ModelStream = Pin<Box<dyn Stream<Item = Result<ModelEvent>> + Send>>;
+
+/// A finished generation.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Completion {
+    /// The assistant's message: text and tool calls in order.
+    pub message: Message,
+    /// Why it ended.
+    pub stop: StopReason,
+    /// What it cost.
+    pub usage: Usage,
+}
+
+/// Why a generation ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum StopReason {
+    /// The model ended its turn.
+    EndOfTurn,
+    /// The model asks for tool calls.
+    ToolCalls,
+    /// `max_tokens` was reached: the answer is cut.
+    MaxTokens,
+    /// The context is full: the answer is cut.
+    ContextFull,
+    /// A stop string appeared.
+    StopString,
+    /// The caller cancelled.
+    Cancelled,
+    /// The deadline passed.
+    Deadline,
+}
+
+/// What a generation cost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Usage {
+    /// Tokens of the prompt, the cached ones included.
+    pub prompt_tokens: u64,
+    /// Tokens of the prompt whose keys and values were already in the cache.
+    pub cached_tokens: u64,
+    /// Tokens generated, the one that ended the answer included.
+    pub completion_tokens: u64,
+    /// Time to process the prompt, in milliseconds.
+    pub prefill_ms: f64,
+    /// Time to generate, in milliseconds.
+    pub decode_ms: f64,
+}
+
+impl std::ops::AddAssign for Usage {
+    fn add_assign(&mut self, other: Self) {
+        self.prompt_tokens += other.prompt_tokens;
+        self.cached_tokens += other.cached_tokens;
+        self.completion_tokens += other.completion_tokens;
+        self.prefill_ms += other.prefill_ms;
+        self.decode_ms += other.decode_ms;
+    }
+}

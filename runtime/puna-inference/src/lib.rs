@@ -1,0 +1,1 @@
+//! Runs ONNX Llama models through ONNX Runtime.

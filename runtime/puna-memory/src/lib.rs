@@ -1,0 +1,1 @@
+//! Conversations: durable journals of sessions on puna-store.

@@ -1,0 +1,1 @@
+//! A durable, ordered key-value store with transactions; sled behind it.

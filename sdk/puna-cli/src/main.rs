@@ -1,0 +1,2 @@
+//! The puna command.
+fn main() {}

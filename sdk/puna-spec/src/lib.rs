@@ -1,0 +1,1 @@
+//! agent.yaml: parsed, validated and explained.

@@ -1,0 +1,1 @@
+//! An embeddable Llama stack: the facade a host application depends on.
