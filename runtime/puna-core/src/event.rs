@@ -22,6 +22,12 @@ pub enum Event {
         /// The step.
         step: u32,
     },
+    /// The conversation did not fit the model's context: this step goes without its oldest turns, which
+    /// stay in the journal.
+    HistoryPacked {
+        /// How many of the session's oldest turns the model does not see.
+        dropped_turns: u32,
+    },
     /// More text of the answer.
     TextDelta {
         /// The text.
