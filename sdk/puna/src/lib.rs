@@ -1,1 +1,35 @@
-//! An embeddable Llama stack: the facade a host application depends on.
+//! An embeddable Llama stack: this is the crate a host application depends on.
+//!
+//! A [`Stack`] holds what agents share (the data folder, the plugin host, loaded models); an
+//! [`Agent`] answers, one [`Event`] at a time.
+//!
+//! ```no_run
+//! use futures_util::StreamExt;
+//! use puna::{AgentSpec, Event, Stack};
+//!
+//! # async fn example() -> puna::Result<()> {
+//! let stack = Stack::builder().build()?;
+//! let agent = stack.agent(AgentSpec::from_file("agent.yaml")?).build().await?;
+//! let mut events = agent.run("lunch", "What is 1234 times 5678?", Default::default());
+//! while let Some(event) = events.next().await {
+//!     if let Event::TextDelta { text } = event? {
+//!         print!("{text}");
+//!     }
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Invariant: the only crate that wires the parts together; it holds no logic of theirs.
+
+mod doctor;
+mod function_tool;
+mod stack;
+
+pub use doctor::{Doctor, doctor};
+pub use function_tool::tool;
+pub use puna_agent::{Agent, EventStream, RunOptions};
+pub use puna_core::*;
+pub use puna_plugins as plugins;
+pub use puna_spec::AgentSpec;
+pub use stack::{AgentBuilder, Stack, StackBuilder, check_plugins, format_time, new_session_name};

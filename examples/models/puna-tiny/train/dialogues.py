@@ -1,0 +1,492 @@
+"""Synthetic dialogues in OpenAI's message form. Everything is drawn from the generator it is given, so a seed fixes it all.
+
+`evaluation` says what is held out: None (training), "values" (new values in familiar tools and attributes) or "names"
+(tool, parameter and attribute words that training never used, too).
+"""
+
+import random
+
+from render import dumps
+from words import (ATTRIBUTES, CITIES, COLOURS, DAYS, FOODS, JOBS, LANGUAGES, MONTHS, NAMES, NOUNS, THING_ATTRIBUTES,
+                   TWO_WORD_CITIES, UNITS, VERBS, pick, pseudo)
+
+SYSTEMS = ["You are a helpful assistant.", "You are the concierge. Use the tools for sums, units, dates and times. "
+           "Remember what the user tells you.", "Answer briefly.", "You are a friendly helper.", "Use the tools.",
+           "You help guests of a hotel.", "Be exact.", "Remember what the user tells you.", "Answer from the context."]
+
+
+class Draw:
+    """Random choices of one dialogue."""
+
+    def __init__(self, rng: random.Random, evaluation=None):
+        self.rng = rng
+        self.held_values = evaluation is not None
+        self.held_names = evaluation == "names"
+
+    def one(self, *options):
+        return self.rng.choice(options)
+
+    def chance(self, p):
+        return self.rng.random() < p
+
+    def noun(self):
+        """A word that names what a tool or an attribute is about."""
+        if self.chance(0.35):
+            return pseudo(self.rng, self.held_names)
+        return pick(self.rng, NOUNS, self.held_names)
+
+    def verb(self):
+        return self.rng.choice(VERBS)
+
+    def digits(self, low, high):
+        return "".join(self.rng.choice("0123456789") for _ in range(self.rng.randint(low, high)))
+
+    def number(self):
+        kind = self.rng.random()
+        if kind < 0.6:
+            return self.rng.randint(1, 10 ** self.rng.randint(1, 5))
+        return round(self.rng.uniform(0, 10 ** self.rng.randint(1, 3)), self.rng.randint(1, 2))
+
+    def date(self):
+        y, m, d = self.rng.randint(1900, 2099), self.rng.randint(1, 12), self.rng.randint(1, 28)
+        return self.one(f"{y}-{m:02}-{d:02}", f"{y}-{m:02}-{d:02}", f"{d} {MONTHS[m - 1]} {y}", f"{MONTHS[m - 1]} {d}, {y}")
+
+    def city(self):
+        if self.chance(0.15):
+            return self.rng.choice(TWO_WORD_CITIES)
+        if self.chance(0.3):
+            return self.word().capitalize()
+        return pick(self.rng, CITIES, self.held_values)
+
+    def name(self):
+        return self.word().capitalize() if self.chance(0.35) else pick(self.rng, NAMES, self.held_values)
+
+    def word(self):
+        return pseudo(self.rng, self.held_values)
+
+    def value(self, kind):
+        rng = self.rng
+        match kind:
+            case "city": return self.city()
+            case "name": return self.name()
+            case "colour": return pick(rng, COLOURS, self.held_values) if self.chance(0.6) else self.word()
+            case "food": return pick(rng, FOODS, self.held_values) if self.chance(0.6) else self.word()
+            case "language": return pick(rng, LANGUAGES, self.held_values) if self.chance(0.7) else self.word().capitalize()
+            case "job": return pick(rng, JOBS, self.held_values) if self.chance(0.7) else self.word()
+            case "day": return f"{rng.randint(1, 28)} {rng.choice(MONTHS)}"
+            case "date": return self.date()
+            case "digits": return self.digits(3, 7)
+            case "code": return self.one(self.word().upper()[:3] + self.digits(2, 4), self.word() + self.digits(1, 3), self.digits(4, 6))
+            case "number": return str(rng.randint(1, 9999))
+            case "age": return str(rng.randint(18, 99))
+            case "pseudo": return self.word().capitalize() if self.chance(0.5) else self.word()
+            case "phrase": return " ".join(self.word() if self.chance(0.4) else pick(rng, NOUNS, self.held_values) for _ in range(rng.randint(2, 4)))
+            case "email": return f"{self.word()}@{self.word()}.{rng.choice(('com', 'org', 'net'))}"
+        raise ValueError(kind)
+
+
+# ---------------------------------------------------------------- tools
+
+PARAMETERS = {  # name: (JSON type, kind of value, cues before the value in the user's words)
+    "city": ("string", "city", ["in", "for", "of"]), "place": ("string", "city", ["in", "at"]), "location": ("string", "city", ["in", "near"]),
+    "from": ("string", "city", ["from"]), "to": ("string", "city", ["to"]), "date": ("string", "date", ["on", "for"]),
+    "day": ("string", "day", ["on"]), "name": ("string", "name", ["for", "named", "called"]), "person": ("string", "name", ["for", "with"]),
+    "recipient": ("string", "name", ["to"]), "email": ("string", "email", ["to", "at"]), "code": ("string", "code", ["with code", "code"]),
+    "id": ("string", "code", ["with id", "id", "number"]), "colour": ("string", "colour", ["in", "in the colour"]),
+    "language": ("string", "language", ["in", "into"]), "title": ("string", "phrase", ["titled", "called"]),
+    "text": ("string", "phrase", ["saying", "with the text"]), "query": ("string", "phrase", ["about", "for"]),
+    "food": ("string", "food", ["with", "of"]), "job": ("string", "job", ["for a", "as"]),
+    "amount": ("number", "n", ["of", "for"]), "price": ("number", "n", ["at", "for"]), "count": ("integer", "i", ["for", "of"]),
+    "guests": ("integer", "i", ["for"]), "limit": ("integer", "i", ["up to", "at most"]), "year": ("integer", "year", ["in", "from"]),
+    "minutes": ("integer", "i", ["for"]), "weight": ("number", "n", ["of", "at"]), "speed": ("number", "n", ["at"]),
+    "urgent": ("boolean", "b", []), "public": ("boolean", "b", []), "express": ("boolean", "b", []),
+}
+AMBIGUOUS = {"for", "of", "at", "in", "with", "number"}  # cues that say nothing where several parameters follow
+TAILS = {"guests": " guests", "minutes": " minutes", "count": " items"}
+
+
+def parameter(d: Draw, taken):
+    """One parameter: its name, schema and what draws a value with the user's words for it."""
+    if d.chance(0.22):
+        name = d.noun()
+        if name in taken:
+            return parameter(d, taken)
+        kind, draw = d.one(("string", "pseudo"), ("string", "name"), ("number", "n"), ("integer", "i"), ("string", "code"))
+        cues = [f"with {name}", name, f"and {name}", f"with the {name}"]
+    else:
+        name = d.rng.choice(list(PARAMETERS))
+        if name in taken:
+            return parameter(d, taken)
+        kind, draw, cues = PARAMETERS[name]
+        cues = cues + [f"with {name}"] if kind != "boolean" else cues
+    schema = {}
+    enum = None
+    if kind == "string" and draw not in ("date", "email", "phrase") and d.chance(0.06):
+        enum = list(dict.fromkeys(d.value(draw) for _ in range(3)))
+        schema = {"type": "string", "enum": enum}
+    else:
+        if d.chance(0.25):
+            schema["description"] = d.one(f"The {name}", f"{name.capitalize()} to use", f"Which {name}", f"The {name} of the {d.noun()}")
+        schema["type"] = kind
+
+    def words(avoid=()):
+        """A value and the user's words for it; `avoid` holds cues that an earlier parameter took."""
+        match draw:
+            case _ if enum:
+                value = d.rng.choice(enum)
+            case "n":
+                value = d.number()
+            case "i":
+                value = d.rng.randint(1, 10 ** d.rng.randint(1, 3))
+            case "year":
+                value = d.rng.randint(1900, 2099)
+            case "b":
+                value = d.chance(0.5)
+                return value, (d.one(f"{name}: true", f"make it {name}", f"{name}") if value else d.one(f"{name}: false", f"not {name}"))
+            case _:
+                value = d.value(draw)
+        free = [cue for cue in cues if cue not in avoid and not (avoid and cue in AMBIGUOUS)] or [f"with {name}"]
+        return value, f"{d.rng.choice(free)} {value}{TAILS.get(name, '')}"
+
+    return name, schema, words
+
+
+def tool(d: Draw, taken, easy=0.0, twin=None):
+    """A tool and a function that draws a request for it: (words, arguments).
+
+    `taken` collects the nouns in use. A `twin` is (noun, verb) of a tool whose noun another one shares: only the verb
+    tells them apart, so every request says it."""
+    noun, verb = twin or (d.noun(), d.verb())
+    while not twin and noun in taken:
+        noun = d.noun()
+    taken.append(noun)
+    second = d.noun() if d.chance(0.15) else None
+    style = d.rng.random()
+    name = (f"{verb}_{noun}" if style < 0.5 else noun if style < 0.62 else f"{noun}_{verb}" if style < 0.74
+            else verb + noun.capitalize() if style < 0.79 else f"{verb}_{noun}_{second}" if second else f"{verb}_{noun}")
+    about = f"{noun} {second}" if second else noun
+    description = d.one(f"{verb.capitalize()} the {about}.", f"{verb.capitalize()} a {about}.", f"{verb.capitalize()} {about} for the user.",
+                        f"Tool to {verb} the {about}.", f"{verb.capitalize()}s the {about}.", f"Can {verb} a {about} for a {d.noun()}.")
+    alias = None
+    if d.chance(0.15):  # the user says a word that only the description holds
+        alias = d.noun()
+        description = description[:-1] + d.one(f" or the {alias}.", f" and {alias}.", f", also called {alias}.")
+    count = d.rng.choices((0, 1, 2, 3), (0.03, 0.52 + easy, 0.33, 0.12))[0]
+    parameters, properties = {}, {}
+    for _ in range(count):
+        key, schema, draw = parameter(d, parameters.keys() | {noun})
+        parameters[key], properties[key] = draw, schema
+    schema = {"type": "object", "properties": properties}
+    if properties:
+        schema["required"] = list(properties)
+    function = {"name": name, "description": description, "parameters": schema}
+
+    def request():
+        said = alias if alias and d.chance(0.6) else about
+        opener = d.one(f"{verb} the {said}", f"{verb} a {said}", f"Please {verb} the {said}", f"Can you {verb} the {said}", f"I want to {verb} a {said}",
+                       f"What is the {said}", f"I need the {said}", f"{verb} {said}", f"Could you {verb} a {said}", f"the {said}",
+                       f"Tell me the {said}", f"I would like a {said}", f"Help me {verb} the {said}", said)
+        if twin and verb not in opener.lower():
+            opener = d.one(f"{verb} the {said}", f"Please {verb} a {said}", f"I want to {verb} the {said}")
+        drawn = []
+        for key, draw in parameters.items():
+            drawn.append((key, *draw([p.split(" ")[0] for _, _, p in drawn])))
+        parts = [phrase for _, _, phrase in drawn]
+        if d.chance(0.3):
+            d.rng.shuffle(parts)
+        text = " ".join([opener] + parts) if d.chance(0.7) else (" ".join([opener] + parts[:1] + ["and " + p for p in parts[1:]]))
+        if d.chance(0.7) and not text.startswith(said):  # a capital would change the word that must match
+            text = text[0].upper() + text[1:]
+        text += d.one("", ".", "?", "", " please", "!")
+        return text, {key: value for key, value, _ in drawn}
+
+    return function, request
+
+
+def expression(d: Draw):
+    """A sum as people type it; the model copies it word for word."""
+    a = lambda: str(d.number() if d.chance(0.5) else d.rng.randint(1, 9999))
+    s = lambda: str(d.rng.randint(1, 99))
+    return d.one(
+        lambda: f"{a()} {d.one('times', 'plus', 'minus', 'divided by', 'x', '*', '+', '-', '/', 'multiplied by', 'over', 'times')} {a()}",
+        lambda: f"{a()}{d.one('*', '+', '-', '/', '^')}{a()}",
+        lambda: f"{s()}% of {a()}", lambda: f"{s()} percent of {a()}", lambda: f"({s()} + {s()}) * {s()}", lambda: f"{a()} {d.one('+', 'plus')} {s()} {d.one('*', 'times')} {s()}",
+        lambda: f"{s()} squared", lambda: f"{s()} to the power of {d.rng.randint(2, 9)}", lambda: f"the square root of {a()}", lambda: f"{a()} minus {s()}%",
+        lambda: f"half of {a()}", lambda: f"{s()} * ({s()} - {s()})", lambda: f"{a()} + {a()} + {a()}", lambda: f"sqrt({a()})")()
+
+
+def _function(name, description, properties):
+    return {"name": name, "description": description, "parameters": {"type": "object", "properties": properties, "required": list(properties)}}
+
+
+STRING, NUMBER = {"type": "string"}, {"type": "number"}
+CONCIERGE = {
+    "calculate": _function("calculate", "Work out an arithmetic expression exactly.", {"expression": {
+        "description": "The expression in digits or words, for example 12 times 3 or 15% of 80", "type": "string"}}),
+    "convert_units": _function("convert_units", "Convert an amount from one unit to another.", {"amount": NUMBER, "from": STRING, "to": STRING}),
+    "current_time": _function("current_time", "Tell the current date and time in a city or time zone.", {"place": STRING}),
+    "days_between": _function("days_between", "Count the days between two dates.", {"start": STRING, "end": STRING}),
+    "weekday": _function("weekday", "Tell which day of the week a date falls on.", {"date": STRING}),
+}
+
+
+def concierge_request(d: Draw, name):
+    """(words, arguments, result, answer) for one of the concierge's tools."""
+    end = d.one("?", "?", "?", "", ".")
+    match name:
+        case "calculate":
+            e = expression(d)
+            value = str(d.number()) if d.chance(0.6) else d.digits(5, 12).lstrip("0") or "0"
+            text = d.one(f"What is {e}", f"what's {e}", f"What's {e}", f"Calculate {e}", f"calculate {e}", f"How much is {e}", f"Please work out {e}", f"Work out {e}",
+                         f"Can you tell me {e}", f"{e}", f"Compute {e}", f"And {e}", f"Tell me {e}", f"What does {e} make", f"I need to know {e}",
+                         f"what is {e}", f"Can you calculate {e}", f"Could you work out {e}", f"how much is {e}", f"And what is {e}", f"solve {e}")
+            return text + end, {"expression": e}, {"value": value}, f"{e} is {value}."
+        case "convert_units":
+            group = d.rng.choice(UNITS)
+            a, b = d.rng.sample(group, 2)
+            n, value = d.number(), str(d.number())
+            text = d.one(f"Convert {n} {a} to {b}", f"convert {n} {a} to {b}", f"What is {n} {a} in {b}", f"How many {b} are in {n} {a}", f"how many {b} is {n} {a}",
+                         f"{n} {a} in {b}", f"Turn {n} {a} into {b}", f"How much is {n} {a} in {b}", f"Please convert {n} {a} into {b}", f"what's {n} {a} in {b}",
+                         f"Can you convert {n} {a} to {b}", f"{n} {a} to {b}", f"And {n} {a} in {b}", f"How many {b} are there in {n} {a}", f"Express {n} {a} in {b}")
+            return text + end, {"amount": n, "from": a, "to": b}, {"value": value, "unit": b}, f"{n} {a} is {value} {b}."
+        case "current_time":
+            p = d.city() if d.chance(0.8) else d.one("UTC", "GMT", "EST", "UTC+9", "CET", "Europe/Paris", "Asia/Tokyo")
+            p = p.lower() if d.chance(0.1) else p
+            w, date, time = d.rng.choice(DAYS), f"{d.rng.randint(2020, 2039)}-{d.rng.randint(1, 12):02}-{d.rng.randint(1, 28):02}", f"{d.rng.randint(0, 23):02}:{d.rng.randint(0, 59):02}"
+            zone = d.one("Asia", "Europe", "America", "Africa", "Australia") + "/" + p.replace(" ", "_")
+            text = d.one(f"What time is it in {p}", f"what time is it in {p}", f"What is the time in {p}", f"Tell me the time in {p}", f"Current time in {p}", f"What's the time in {p}",
+                         f"What day is it in {p} now", f"What is the date in {p}", f"How late is it in {p}", f"time in {p}", f"And in {p}", f"Do you know the time in {p}",
+                         f"What is the current time in {p}", f"What time is it now in {p}", f"Please tell me what time it is in {p}")
+            return text + end, {"place": p}, {"date": date, "time": time, "weekday": w, "zone": zone}, f"It is {time} on {w}, {date} in {p}."
+        case "days_between":
+            s, e, n = d.date(), d.date(), d.rng.randint(-999, 99999) if d.chance(0.7) else d.rng.randint(0, 400)
+            text = d.one(f"How many days are between {s} and {e}", f"How many days from {s} to {e}", f"Days between {s} and {e}", f"count the days between {s} and {e}",
+                         f"How many days are there from {s} to {e}", f"how many days between {s} and {e}", f"How long is it from {s} until {e} in days", f"How many days lie between {s} and {e}")
+            return text + end, {"start": s, "end": e}, {"days": n}, f"There are {n} days between {s} and {e}."
+        case "weekday":
+            date, w = d.date(), d.rng.choice(DAYS)
+            text = d.one(f"What day of the week is {date}", f"What weekday is {date}", f"Which weekday was {date}", f"On which day does {date} fall", f"What day was {date}",
+                         f"which day of the week is {date}", f"Tell me the weekday of {date}", f"what day is {date}", f"Is {date} a Monday", f"What day of the week was {date}", f"Which day is {date}")
+            return text + end, {"date": date}, {"weekday": w}, f"{date} is a {w}."
+
+
+ERRORS = ["no {x} found", "unknown {x} `{y}`", "the service is not available", "the {x} is not valid", "division by zero", "unknown place `{y}`",
+          "timed out", "permission denied", "cannot read `{y}`", "no such {x}", "no city `{y}`", "unknown unit `{y}`", "`{y}` is not a date"]
+
+
+def result_for(d: Draw, noun):
+    """A made-up result and the answer that tells it."""
+    keys = [noun if d.chance(0.3) else d.one("value", "status", "result", "total", "price", "id", "name", "count", d.noun())]
+    if d.chance(0.35):
+        other = d.one("status", "date", "total", "unit", "place", d.noun())
+        keys += [other] if other not in keys else []
+    values = [d.one(lambda: d.value("pseudo"), lambda: d.number(), lambda: d.value("code"), lambda: d.value("city"), lambda: d.value("name"),
+                    lambda: d.one("open", "closed", "sent", "done", "booked", "ready", "cancelled"), lambda: d.date())() for _ in keys]
+    answer = " and ".join(f"the {k} is {v}" for k, v in zip(keys, values)) + "."
+    return dict(zip(keys, values)), answer[0].upper() + answer[1:]
+
+
+def failure(d: Draw):
+    message = d.rng.choice(ERRORS).format(x=d.noun(), y=d.word())
+    return {"error": message}, f"I could not do that: {message}."
+
+
+# ---------------------------------------------------------------- dialogues
+
+class Dialogue:
+    """Messages being collected."""
+
+    def __init__(self, d: Draw, system=None):
+        self.d, self.tools, self.messages, self.facts = d, [], [], {}
+        if system or d.chance(0.7):
+            self.messages.append({"role": "system", "content": system or d.rng.choice(SYSTEMS)})
+
+    def say(self, text, answer):
+        self.messages += [{"role": "user", "content": text}, {"role": "assistant", "content": answer}]
+
+    def call(self, text, name, arguments):
+        self.messages += [{"role": "user", "content": text}, {"role": "assistant", "content": "", "tool_calls": [
+            {"type": "function", "id": f"call_{len(self.messages)}", "function": {"name": name, "arguments": arguments}}]}]
+
+    def result(self, value, answer):
+        self.messages += [{"role": "tool", "content": dumps(value)}, {"role": "assistant", "content": answer}]
+
+    # -- chat
+    def greet(self):
+        self.say(*self.d.one(
+            (self.d.one("Hello", "Hi", "Hey", "hello", "hi there", "Hello!", "Hi!", "Good evening", "Hello there", "hey", "Greetings"), "Hello! How can I help?"),
+            (self.d.one("Good morning", "Good morning!", "good morning"), "Good morning! How can I help?"),
+            (self.d.one("Thanks", "Thank you", "thanks!", "Thank you very much", "Great, thanks", "thank you!"), "You are welcome."),
+            (self.d.one("Bye", "Goodbye", "See you", "bye!", "Goodbye!"), "Goodbye!"),
+            (self.d.one("Who are you?", "What are you?", "who are you", "Tell me about yourself"), "I am a small Llama that runs in Puna."),
+            (self.d.one("How are you?", "how are you", "How are you today?", "How do you do?"), "I am well, thank you. How can I help?"),
+            (self.d.one("What can you do?", "Help", "what can you do", "How can you help me?"), "I can call tools, answer from a context and remember what you tell me."),
+            (self.d.one("OK", "ok", "Good", "Great", "Nice", "Perfect", "Cool"), "Is there anything else?")))
+
+    # -- memory
+    def attribute(self):
+        d = self.d
+        if d.held_names or d.chance(0.3):
+            return d.one("", "favourite ", "") + d.noun(), "pseudo"
+        return d.rng.choice(list(ATTRIBUTES.items()))
+
+    def tell(self):
+        d = self.d
+        if d.chance(0.3):
+            name = d.name()
+            self.facts["name"] = name
+            extra = ""
+            self.say(d.one(f"My name is {name}.", f"I am {name}.", f"my name is {name}", f"Call me {name}.", f"Hello, I am {name}.", f"Hi, my name is {name}.", f"I'm {name}", f"My name is {name}") + extra,
+                     f"Nice to meet you, {name}.")
+            return
+        attribute, kind = self.attribute()
+        value = d.value(kind)
+        self.facts[attribute] = value
+        self.say(d.one(f"My {attribute} is {value}.", f"my {attribute} is {value}", f"Remember that my {attribute} is {value}.", f"Please remember: my {attribute} is {value}.",
+                       f"Note that my {attribute} is {value}", f"By the way, my {attribute} is {value}.", f"My {attribute} is {value}"), f"Noted: your {attribute} is {value}.")
+
+    def recall(self, known=True):
+        d = self.d
+        if known and self.facts:
+            attribute = d.rng.choice(list(self.facts))
+            answer = f"Your {attribute} is {self.facts[attribute]}."
+        else:
+            attribute = "name" if d.chance(0.25) else self.attribute()[0]
+            if attribute in self.facts:
+                return
+            answer = f"You have not told me your {attribute}."
+        self.say(d.one(f"What is my {attribute}?", f"what is my {attribute}?", f"What's my {attribute}?", f"Do you remember my {attribute}?", f"Tell me my {attribute}.",
+                       f"Can you tell me my {attribute}?", f"Do you know my {attribute}?", f"what's my {attribute}"), answer)
+
+    # -- context
+    def context(self, present=True):
+        d, facts = self.d, []
+        while len(facts) < d.rng.randint(2, 5):
+            thing = d.value("pseudo").capitalize() if d.chance(0.7) else d.name()
+            attribute = d.rng.choice(THING_ATTRIBUTES) if not d.held_names and d.chance(0.7) else d.noun()
+            if any(f[:2] == (attribute, thing) for f in facts):
+                continue
+            facts.append((attribute, thing, str(d.value(d.one("pseudo", "number", "city", "name", "colour", "code")))))
+        lines = [d.one(f"The {a} of {t} is {v}.", f"The {a} of {t} is {v}.", f"{t} has the {a} {v}.", f"{t}: {a} {v}.", f"{v} is the {a} of {t}.") for a, t, v in facts]
+        if d.chance(0.4):
+            lines = [f"[{i + 1}] {line}" for i, line in enumerate(lines)]
+        a, t, v = d.rng.choice(facts)
+        answer = f"The {a} of {t} is {v}."
+        if not present:
+            others = [(x, y) for x, _, _ in facts for _, y, _ in facts if not any(f[:2] == (x, y) for f in facts)]
+            if others and d.chance(0.5):
+                a, t = d.rng.choice(others)
+            elif d.chance(0.5):
+                a = d.noun()
+            else:
+                t = d.word().capitalize()
+            if any(f[:2] == (a, t) for f in facts):
+                return self.context(present)
+            answer = "The context does not say."
+        question = d.one(f"What is the {a} of {t}?", f"what is the {a} of {t}?", f"Tell me the {a} of {t}.", f"What's the {a} of {t}?", f"Do you know the {a} of {t}?")
+        joint = d.one("\n", " ")
+        self.say(f"Context:\n{joint.join(lines)}\n\nQuestion: {question}", answer)
+
+    # -- copies
+    def copy(self):
+        d = self.d
+        text = d.one(lambda: " ".join(d.word() for _ in range(d.rng.randint(1, 8))), lambda: d.digits(3, 12), lambda: d.value("phrase"), lambda: d.value("email"),
+                     lambda: d.date(), lambda: expression(d), lambda: ", ".join(d.city() for _ in range(3)))()
+        self.say(d.one(f"Repeat: {text}", f"Say {text}", f"Repeat after me: {text}"), text)
+
+    def pairs(self):
+        d = self.d
+        table = {d.noun() if d.chance(0.5) else d.word(): d.value(d.one("pseudo", "number", "code", "city")) for _ in range(d.rng.randint(2, 6))}
+        first = True
+        for key in d.rng.sample(list(table), min(len(table), 4)):
+            listing = d.one("; ", "\n").join(f"{k}: {v}" for k, v in table.items())
+            self.say((f"{listing}\n" if first else "") + f"Value of {key}?", f"{table[key]}")
+            first = False
+
+    # -- tools
+    def add_tools(self, functions):
+        functions = list(functions)
+        self.d.rng.shuffle(functions)
+        self.tools = [{"type": "function", "function": f} for f in functions]
+
+    def use(self, request, with_result=0.6):
+        d = self.d
+        name, text, arguments, value, answer = request()
+        self.call(text, name, arguments)
+        if d.chance(with_result):
+            if d.chance(0.12):
+                value, answer = failure(d)
+            self.result(value, answer)
+
+
+def toolbox(d: Draw, synthetic, concierge, easy=0.0):
+    """Tools and, for each, a function that draws (name, words, arguments, result, answer)."""
+    functions, requests, taken = [], [], []
+    twins = []
+    if synthetic >= 2 and d.chance(0.2):
+        noun, verbs = d.noun(), d.rng.sample(VERBS, 2)
+        twins = [(noun, verb) for verb in verbs]
+    for index in range(synthetic):
+        function, request = tool(d, taken, easy, twins[index] if index < len(twins) else None)
+
+        def ask(function=function, request=request, noun=taken[-1]):
+            text, arguments = request()
+            return (function["name"], text, arguments, *result_for(d, noun))
+        functions.append(function)
+        requests.append(ask)
+    for name in concierge:
+        functions.append(CONCIERGE[name])
+        requests.append(lambda name=name: (name, *concierge_request(d, name)))
+    return functions, requests
+
+
+def tool_dialogue(d: Draw, turns, level=1.0):
+    """Several requests over the same tools. `level` from 0 (two small tools) to 1 (up to six)."""
+    dialogue = Dialogue(d)
+    kind = d.rng.random()
+    if kind < 0.28 * max(level, 0.5):
+        names = list(CONCIERGE) if d.chance(0.6) else d.rng.sample(list(CONCIERGE), d.rng.randint(1, 4))
+        count = 0 if d.chance(0.8) else d.rng.randint(1, 2)
+    else:
+        names, count = [], d.rng.choices((1, 2, 3, 4, 5), (0.15, 0.35, 0.25, 0.2, 0.05) if level >= 1 else (0.2, 0.6, 0.2, 0, 0))[0]
+    functions, requests = toolbox(d, count, names, 1.0 - level)
+    dialogue.add_tools(functions)
+    with_result = d.one(0.0, 0.5, 1.0)
+    for _ in range(turns):
+        other = d.rng.random()
+        if other < 0.06:
+            dialogue.greet()
+        elif other < 0.11:
+            dialogue.tell()
+        elif other < 0.16:
+            dialogue.recall(d.chance(0.75))
+        else:
+            dialogue.use(d.rng.choice(requests), with_result)
+    return dialogue
+
+
+def dialogue(rng: random.Random, progress: float):
+    """A training dialogue. `progress` from 0 to 1 moves from copying to the final mix."""
+    d = Draw(rng)
+    fade = max(0.0, 1 - progress / 0.25)
+    kind = rng.random()
+    if kind < 0.08 + 0.34 * fade:
+        out = Dialogue(d)
+        for _ in range(rng.randint(2, 6)):
+            out.pairs() if d.chance(0.35) else out.copy()
+        return out
+    kind = rng.random()
+    if kind < 0.58:
+        return tool_dialogue(d, rng.randint(4, 9), 1 - fade)
+    out = Dialogue(d)
+    if kind < 0.78:
+        for _ in range(rng.randint(1, 3)):
+            out.context(d.chance(0.68))
+    elif kind < 0.96:
+        for _ in range(rng.randint(3, 9)):
+            step = rng.random()
+            out.tell() if step < 0.4 else out.recall(d.chance(0.75)) if step < 0.85 else out.greet()
+    else:
+        for _ in range(rng.randint(1, 3)):
+            out.greet()
+    return out

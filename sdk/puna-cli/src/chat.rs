@@ -1,0 +1,101 @@
+use std::process::ExitCode;
+
+use puna::{AgentSpec, CancellationToken, Error, ErrorKind, Result, RunOptions};
+use rustyline::{DefaultEditor, error::ReadlineError};
+
+use crate::{args, render, run};
+
+/// Lines kept for the arrow keys.
+const HISTORY_LINES: usize = 1000;
+
+const HELP: &str = "\
+/help      this list
+/session   the conversation's name
+/exit      leave (so does Ctrl-D)
+Ctrl-C stops an answer. A line that ends in \\ goes on in the next one.";
+
+pub(crate) async fn chat(args: args::ChatArgs) -> Result<ExitCode> {
+    let spec = AgentSpec::from_file(&args.agent)?;
+    let name = spec.name.clone();
+    let stack = run::open_stack(args.data.data)?;
+    let agent = stack.agent(spec).build().await?;
+    let history = stack.data_dir().join("chat-history");
+    let mut editor = editor(&history)?;
+    anstream::eprintln!("{}{name}, session {}; /help lists the commands{}", render::DIM, args.session, render::RESET);
+
+    loop {
+        // The editor blocks on the terminal; the runtime's other threads go on.
+        let (returned, line) = tokio::task::spawn_blocking(move || {
+            let line = read_message(&mut editor);
+            (editor, line)
+        })
+        .await
+        .map_err(|error| Error::internal("the line editor broke").with_source(error))?;
+        editor = returned;
+        let line = match line {
+            Ok(line) => line,
+            Err(ReadlineError::Interrupted) => continue,
+            Err(ReadlineError::Eof) => break,
+            Err(error) => return Err(Error::new(ErrorKind::Io, "cannot read the terminal").with_source(error)),
+        };
+        let text = line.trim();
+        match text {
+            "" => continue,
+            "/exit" | "/quit" => break,
+            "/help" => anstream::eprintln!("{HELP}"),
+            "/session" => anstream::eprintln!("{}", args.session),
+            command if command.starts_with('/') => {
+                anstream::eprintln!("no command `{command}`; /help lists them");
+            }
+            question => {
+                // The line is worth keeping even if its history file is not writable.
+                let _ = editor.add_history_entry(question);
+                let _ = editor.save_history(&history);
+                answer(&agent, &args.session, question).await;
+            }
+        }
+    }
+    stack.close().await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// One turn. An error is shown and the conversation goes on.
+async fn answer(agent: &puna::Agent, session: &str, question: &str) {
+    let cancel = CancellationToken::new();
+    let events = agent.run(session, question, RunOptions { cancel: cancel.clone(), ..Default::default() });
+    let showing = run::print_text(events);
+    tokio::pin!(showing);
+    let result = loop {
+        tokio::select! {
+            result = &mut showing => break result,
+            signal = tokio::signal::ctrl_c() => {
+                if signal.is_ok() {
+                    cancel.cancel();
+                }
+            }
+        }
+    };
+    if let Err(error) = result {
+        // The exit code is for scripts; a conversation goes on.
+        let _ = crate::exit::report(&error);
+    }
+}
+
+fn editor(history: &std::path::Path) -> Result<DefaultEditor> {
+    let broken = |error| Error::new(ErrorKind::Io, "cannot open the line editor").with_source(error);
+    let config = rustyline::Config::builder().max_history_size(HISTORY_LINES).map_err(broken)?.build();
+    let mut editor = DefaultEditor::with_config(config).map_err(broken)?;
+    // The first conversation has no history yet.
+    let _ = editor.load_history(history);
+    Ok(editor)
+}
+
+fn read_message(editor: &mut DefaultEditor) -> Result<String, ReadlineError> {
+    let mut text = editor.readline("> ")?;
+    while text.ends_with('\\') {
+        text.pop();
+        text.push('\n');
+        text.push_str(&editor.readline("… ")?);
+    }
+    Ok(text)
+}

@@ -1,0 +1,79 @@
+//! Events on a terminal: the answer on standard output, everything about it on standard error.
+
+use std::io::Write;
+
+use puna::{Event, ToolOutcome, TurnOutcome};
+
+pub(crate) const RED: anstyle::Style = anstyle::AnsiColor::Red.on_default().bold();
+pub(crate) const DIM: anstyle::Style = anstyle::Style::new().dimmed();
+pub(crate) const BOLD: anstyle::Style = anstyle::Style::new().bold();
+pub(crate) const RESET: anstyle::Reset = anstyle::Reset;
+
+/// Longest argument or result line shown for a tool call: one line of a wide terminal.
+const TOOL_LINE_CHARS: usize = 160;
+
+/// Shows the events of a turn as they come.
+#[derive(Default)]
+pub(crate) struct Renderer {
+    in_line: bool,
+}
+
+impl Renderer {
+    /// Shows one event.
+    ///
+    /// # Errors
+    /// When standard output is closed: the turn is not worth going on with.
+    pub(crate) fn show(&mut self, event: &Event) -> std::io::Result<()> {
+        match event {
+            Event::TurnStarted { resumed: true, .. } => self.note("going on with an unfinished turn"),
+            Event::TextDelta { text } => {
+                let mut out = anstream::stdout();
+                write!(out, "{}", printable(text))?;
+                out.flush()?;
+                self.in_line = !text.ends_with('\n');
+            }
+            Event::StepFinished { .. } => self.end_line()?,
+            Event::ToolStarted { call } => self.note(&format!("→ {}({})", call.name, cut(&call.arguments.to_string()))),
+            Event::ToolFinished { result, elapsed_ms } => {
+                let text = match &result.outcome {
+                    ToolOutcome::Success { value } => cut(&value.to_string()),
+                    ToolOutcome::Failure { error } => format!("failed: {}", cut(&error.to_string())),
+                };
+                self.note(&format!("← {} {text} ({elapsed_ms:.0} ms)", result.name));
+            }
+            Event::TurnFinished { outcome, .. } => {
+                self.end_line()?;
+                if let TurnOutcome::Cancelled = outcome {
+                    self.note("cancelled");
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn note(&mut self, text: &str) {
+        // Failing to show a note must not end a turn.
+        let _ = self.end_line();
+        anstream::eprintln!("{DIM}{}{RESET}", printable(text));
+    }
+
+    fn end_line(&mut self) -> std::io::Result<()> {
+        if std::mem::take(&mut self.in_line) {
+            writeln!(anstream::stdout())?;
+        }
+        Ok(())
+    }
+}
+
+fn cut(text: &str) -> String {
+    match text.char_indices().nth(TOOL_LINE_CHARS) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+/// Text without control characters: what a model or a plugin writes must not steer the terminal.
+pub(crate) fn printable(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control() || matches!(c, '\n' | '\t')).collect()
+}

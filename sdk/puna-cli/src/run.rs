@@ -1,0 +1,101 @@
+use std::{
+    io::{IsTerminal, Read, Write},
+    process::ExitCode,
+};
+
+use futures_util::StreamExt;
+use puna::{AgentSpec, CancellationToken, Error, ErrorKind, Event, EventStream, Result, RunOptions, Stack};
+
+use crate::{args, exit, render};
+
+/// Longest input taken from standard input: far beyond any context, and bounds memory.
+const MAX_INPUT_BYTES: u64 = 16 << 20;
+
+pub(crate) async fn run(args: args::RunArgs) -> Result<ExitCode> {
+    let spec = AgentSpec::from_file(&args.agent)?;
+    let input = match args.input.as_deref() {
+        Some("-") | None => read_input()?,
+        Some(text) => text.to_owned(),
+    };
+    let session = args.session.clone().unwrap_or_else(|| puna::new_session_name(&spec.name));
+    let stack = open_stack(args.data.data)?;
+    let agent = stack.agent(spec).build().await?;
+
+    let cancel = CancellationToken::new();
+    tokio::spawn({
+        let cancel = cancel.clone();
+        async move {
+            if tokio::signal::ctrl_c().await.is_ok() {
+                cancel.cancel();
+            }
+        }
+    });
+    if args.session.is_none() && !args.json && std::io::stderr().is_terminal() {
+        anstream::eprintln!("{}session {session}{}", render::DIM, render::RESET);
+    }
+    let events = agent.run(&session, &input, RunOptions { cancel, ..Default::default() });
+    let code = if args.json { print_json(events).await } else { print_text(events).await };
+    stack.close().await?;
+    code
+}
+
+/// The stack of a command: its data folder, and progress on standard error.
+pub(crate) fn open_stack(data: Option<std::path::PathBuf>) -> Result<Stack> {
+    let mut builder = Stack::builder().on_progress(|progress| {
+        anstream::eprintln!("{}{progress}{}", render::DIM, render::RESET);
+    });
+    if let Some(data) = data {
+        builder = builder.data_dir(data);
+    }
+    builder.build()
+}
+
+/// Shows a turn's events as text, and gives the turn's exit code.
+pub(crate) async fn print_text(mut events: EventStream) -> Result<ExitCode> {
+    let mut renderer = render::Renderer::default();
+    let mut code = None;
+    while let Some(event) = events.next().await {
+        let event = event?;
+        renderer.show(&event).map_err(closed_output)?;
+        if let Event::TurnFinished { outcome, .. } = &event {
+            code = Some(exit::of_outcome(outcome));
+        }
+    }
+    code.ok_or_else(|| Error::internal("the turn ended without an outcome"))
+}
+
+async fn print_json(mut events: EventStream) -> Result<ExitCode> {
+    let mut code = None;
+    let mut out = std::io::stdout().lock();
+    while let Some(event) = events.next().await {
+        let event = event?;
+        let line = serde_json::to_string(&event)
+            .map_err(|error| Error::internal("an event does not serialise").with_source(error))?;
+        writeln!(out, "{line}").and_then(|()| out.flush()).map_err(closed_output)?;
+        if let Event::TurnFinished { outcome, .. } = &event {
+            code = Some(exit::of_outcome(outcome));
+        }
+    }
+    code.ok_or_else(|| Error::internal("the turn ended without an outcome"))
+}
+
+pub(crate) fn closed_output(error: std::io::Error) -> Error {
+    Error::new(ErrorKind::Io, "cannot write to standard output").with_source(error)
+}
+
+fn read_input() -> Result<String> {
+    if std::io::stdin().is_terminal() {
+        anstream::eprintln!("{}reading the question from the terminal; end it with Ctrl-D{}", render::DIM, render::RESET);
+    }
+    let mut text = String::new();
+    std::io::stdin()
+        .lock()
+        .take(MAX_INPUT_BYTES)
+        .read_to_string(&mut text)
+        .map_err(|error| Error::new(ErrorKind::InvalidInput, "cannot read the question").with_source(error))?;
+    let text = text.trim();
+    if text.is_empty() {
+        return Err(Error::invalid_input("no question: give it as the second argument or on standard input"));
+    }
+    Ok(text.to_owned())
+}

@@ -1,0 +1,106 @@
+use std::process::ExitCode;
+
+use puna::{Content, Error, ErrorKind, Journal, JournalEntry, Record, Result, ToolOutcome};
+
+use crate::{
+    args::{SessionsArgs, SessionsCommand},
+    render, run,
+    spec::print_line,
+};
+
+pub(crate) async fn sessions(args: SessionsArgs) -> Result<ExitCode> {
+    let stack = run::open_stack(args.data)?;
+    let journal = stack.journal()?;
+    match args.command {
+        SessionsCommand::List => list(journal.as_ref(), args.json).await?,
+        SessionsCommand::Show { session } => show(journal.as_ref(), &session, args.json).await?,
+        SessionsCommand::Export { session } => {
+            let mut out = std::io::stdout().lock();
+            stack.export_session(&session, &mut out).await?;
+        }
+        SessionsCommand::Delete { session } => {
+            if !journal.delete(&session).await? {
+                return Err(unknown(&session));
+            }
+            if args.json {
+                print_line(&serde_json::json!({ "deleted": session }).to_string())?;
+            } else {
+                print_line(&format!("deleted session `{session}`"))?;
+            }
+        }
+    }
+    drop(journal);
+    stack.close().await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn list(journal: &dyn Journal, json: bool) -> Result<()> {
+    let mut sessions = journal.sessions().await?;
+    sessions.sort_by(|a, b| b.updated_ms.cmp(&a.updated_ms).then_with(|| a.session.cmp(&b.session)));
+    if json {
+        return print_json(&sessions);
+    }
+    if sessions.is_empty() {
+        anstream::eprintln!("no sessions yet; `puna run` and `puna chat` begin them");
+        return Ok(());
+    }
+    let width = sessions.iter().map(|s| s.session.chars().count()).max().unwrap_or(0).max("SESSION".len());
+    print_line(&format!("{:width$}  {:>7}  {:20}  LAST USED", "SESSION", "RECORDS", "BEGUN"))?;
+    for s in sessions {
+        print_line(&format!(
+            "{:width$}  {:>7}  {:20}  {}",
+            s.session,
+            s.records,
+            puna::format_time(s.created_ms),
+            puna::format_time(s.updated_ms),
+        ))?;
+    }
+    Ok(())
+}
+
+async fn show(journal: &dyn Journal, session: &str, json: bool) -> Result<()> {
+    let entries = journal.read(session, 0).await?;
+    if entries.is_empty() {
+        return Err(unknown(session));
+    }
+    if json {
+        return print_json(&entries);
+    }
+    entries.iter().try_for_each(show_entry)
+}
+
+fn show_entry(entry: &JournalEntry) -> Result<()> {
+    let heading = |who: &str, text: &str| {
+        print_line(&format!("{}{who}{}  {}", render::BOLD, render::RESET, render::printable(text)))
+    };
+    match &entry.record {
+        Record::TurnStarted { message, .. } => heading("user", &message.plain_text()),
+        Record::Step { message, .. } => message.content.iter().try_for_each(|part| match part {
+            Content::Text { text } => heading("assistant", text),
+            Content::ToolCall(call) => heading("call", &format!("{}({})", call.name, call.arguments)),
+            Content::InvalidToolCall(call) => heading("invalid call", &format!("{} ({})", call.text, call.reason)),
+            _ => Ok(()),
+        }),
+        Record::ToolFinished { result } => match &result.outcome {
+            ToolOutcome::Success { value } => heading("result", &format!("{} {value}", result.name)),
+            ToolOutcome::Failure { error } => heading("result", &format!("{} failed: {error}", result.name)),
+        },
+        Record::TurnFinished { outcome: puna::TurnOutcome::Answered { .. } } => Ok(()),
+        Record::TurnFinished { outcome } => {
+            let outcome = serde_json::to_string(outcome)
+                .map_err(|error| Error::internal("an outcome does not serialise").with_source(error))?;
+            heading("ended", &outcome)
+        }
+    }
+}
+
+/// A value as indented JSON on standard output.
+pub(crate) fn print_json(value: &impl serde::Serialize) -> Result<()> {
+    let text = serde_json::to_string_pretty(value)
+        .map_err(|error| Error::internal("a report does not serialise").with_source(error))?;
+    print_line(&text)
+}
+
+fn unknown(session: &str) -> Error {
+    Error::new(ErrorKind::NotFound, format!("no session `{session}`; `puna sessions list` shows them"))
+}
