@@ -1,1 +1,43 @@
 //! The turn loop of an agent as a resumable state machine.
+//!
+//! An [`Agent`] holds conversations over puna-core's traits alone: a `Model` that answers, `Tool`s that it
+//! calls, a `Journal` that records. [`Agent::run`] takes one turn and streams its events;
+//! [`Agent::resume`] finishes a turn whose process died.
+//!
+//! The decisions are pure: [`Conversation::fold`] reads a journal and [`next_action`] says what a turn
+//! needs next. A driver carries it out and appends a record for each step before it reports it:
+//!
+//! 1. The model is asked: instructions, the turns before, this turn so far. Text is streamed as it comes
+//!    and is not durable until the step is.
+//! 2. Its message is appended. Without calls, or at a limit, the turn's end is appended with it.
+//! 3. Its calls are performed in parallel. An unknown tool, arguments that are not valid, a failing,
+//!    panicking or late tool and a call that cannot be read give failures for the model to read. Each
+//!    result is appended as it comes; the model sees them in call order.
+//! 4. Again from 1.
+//!
+//! **After a kill** between any two appends the turn goes on where its records end. A call whose result is
+//! recorded is never performed again. A call that was in flight is: each call is performed *at least*
+//! once, and a tool with effects can tell a repetition by the same `call_id` in its context.
+//!
+//! Invariants: this crate performs no I/O of its own, names no model file and knows no wire protocol.
+//! Reaching a limit is a typed outcome, never a success. Nothing is cut in silence: history that does not
+//! fit is left out by whole turns and reported, results too large are failures.
+
+mod agent;
+mod driver;
+mod generate;
+mod limits;
+mod locks;
+mod state;
+mod stream;
+mod tools;
+
+pub use agent::{Agent, AgentOptions, HistoryPolicy, RunOptions, Unfinished};
+pub use limits::{
+    DEFAULT_CALL_TIME, DEFAULT_CALLS_PER_STEP, DEFAULT_PARALLEL_CALLS, DEFAULT_RESULT_BYTES, DEFAULT_STEPS,
+    DEFAULT_TOKENS, DEFAULT_TURN_TIME, Limits, STOP_GRACE,
+};
+pub use locks::SessionLocks;
+pub use state::{Action, Conversation, PendingCall, Step, Turn, next_action};
+pub use stream::EventStream;
+pub use tools::MAX_TOOL_NAME;

@@ -1,0 +1,200 @@
+use std::{fmt, sync::Arc};
+
+use puna_core::{CancellationToken, Error, GenerateOptions, Journal, Message, Model, Result, Role, Tool};
+
+use crate::{Conversation, EventStream, Limits, SessionLocks, driver::Driver, tools::Toolbox};
+
+/// What an agent is made of.
+pub struct AgentOptions {
+    /// Its name, recorded with every turn.
+    pub name: String,
+    /// The system message; empty for none.
+    pub instructions: String,
+    /// Who answers.
+    pub model: Arc<dyn Model>,
+    /// What the model may call, in the order in which it is shown them.
+    pub tools: Vec<Arc<dyn Tool>>,
+    /// How the model continues.
+    pub options: GenerateOptions,
+    /// What a turn may use.
+    pub limits: Limits,
+    /// What happens when the conversation does not fit the model's context.
+    pub history: HistoryPolicy,
+    /// Where sessions are recorded.
+    pub journal: Arc<dyn Journal>,
+    /// Shared by all agents over the same journal.
+    pub locks: SessionLocks,
+}
+
+impl AgentOptions {
+    /// An agent without instructions and tools, everything else by default.
+    pub fn new(name: impl Into<String>, model: Arc<dyn Model>, journal: Arc<dyn Journal>) -> Self {
+        Self {
+            name: name.into(),
+            instructions: String::new(),
+            model,
+            tools: Vec::new(),
+            options: GenerateOptions::default(),
+            limits: Limits::default(),
+            history: HistoryPolicy::default(),
+            journal,
+            locks: SessionLocks::default(),
+        }
+    }
+}
+
+/// What happens when the conversation does not fit the model's context. Nothing is ever cut in silence.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum HistoryPolicy {
+    /// The turn fails with `context_overflow`.
+    Error,
+    /// The model is shown as many of the newest turns as fit, whole, and an
+    /// [`Event::HistoryPacked`](puna_core::Event::HistoryPacked) says how many it is not shown. The turn
+    /// fails with `context_overflow` only when it does not fit by itself. The journal keeps everything.
+    #[default]
+    DropOldestTurns,
+}
+
+/// What [`Agent::run`] does when the session's last turn is unfinished, because its process died or its
+/// stream was dropped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Unfinished {
+    /// Finishes it first; its events come first in the stream. The default, because the user was promised
+    /// an answer and later turns may build on it.
+    #[default]
+    Resume,
+    /// Records it as cancelled.
+    Abandon,
+    /// Ends the stream with a [`Conflict`](puna_core::ErrorKind::Conflict).
+    Refuse,
+}
+
+/// How to run a turn.
+#[derive(Clone, Debug, Default)]
+pub struct RunOptions {
+    /// Ends the turn with [`TurnOutcome::Cancelled`](puna_core::TurnOutcome::Cancelled), recorded.
+    pub cancel: CancellationToken,
+    /// What to do about an unfinished turn.
+    pub unfinished: Unfinished,
+}
+
+/// A model with instructions, tools and limits that holds conversations in a journal. Clones share it.
+#[derive(Clone)]
+pub struct Agent {
+    pub(crate) inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) name: String,
+    pub(crate) instructions: String,
+    pub(crate) model: Arc<dyn Model>,
+    pub(crate) toolbox: Toolbox,
+    pub(crate) options: GenerateOptions,
+    pub(crate) limits: Limits,
+    pub(crate) history: HistoryPolicy,
+    pub(crate) journal: Arc<dyn Journal>,
+    pub(crate) locks: SessionLocks,
+}
+
+impl Agent {
+    /// Checks the parts and puts them together.
+    ///
+    /// # Errors
+    /// [`InvalidInput`](puna_core::ErrorKind::InvalidInput) for an empty name, a limit of 0, a tool name
+    /// outside letters, digits, `_` and `-`, two tools of one name, and a schema that is not valid or
+    /// whose parameters are not an object.
+    pub fn new(options: AgentOptions) -> Result<Self> {
+        if options.name.is_empty() {
+            return Err(Error::invalid_input("an agent needs a name; it is empty"));
+        }
+        options.limits.check()?;
+        let toolbox = Toolbox::new(options.tools)?;
+        let inner = Inner {
+            name: options.name,
+            instructions: options.instructions,
+            model: options.model,
+            toolbox,
+            options: options.options,
+            limits: options.limits,
+            history: options.history,
+            journal: options.journal,
+            locks: options.locks,
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// The agent's name.
+    pub fn name(&self) -> &str {
+        &self.inner.name
+    }
+
+    /// The agent's limits.
+    pub fn limits(&self) -> &Limits {
+        &self.inner.limits
+    }
+
+    /// Takes a turn: records the user's message, asks the model, performs its calls, and so on until it
+    /// answers or a limit ends the turn. Needs a tokio runtime with time enabled.
+    ///
+    /// However the turn ends, the model's errors included, that is recorded and the last event is
+    /// [`TurnFinished`](puna_core::Event::TurnFinished). If an unfinished turn was resumed first and the
+    /// caller cancels it, the stream ends after it and `input` is not recorded.
+    ///
+    /// # Errors
+    /// The stream ends with an `Err` instead where the end could not be recorded or nothing began:
+    /// [`InvalidInput`](puna_core::ErrorKind::InvalidInput) for an input that is not the user's,
+    /// [`Conflict`](puna_core::ErrorKind::Conflict) when another turn of the session is in progress or
+    /// the unfinished one cannot be resumed by this agent, and the journal's own errors.
+    pub fn run(&self, session: impl Into<String>, input: Message, options: RunOptions) -> EventStream {
+        let (inner, session) = (self.inner.clone(), session.into());
+        EventStream::new(|emitter| async move {
+            if input.role != Role::User {
+                return Err(Error::invalid_input("a turn begins with a message of the role `user`"));
+            }
+            let mut driver = Driver::open(inner, session, options.cancel, emitter).await?;
+            let goes_on = match options.unfinished {
+                _ if driver.conversation.unfinished().is_none() => true,
+                Unfinished::Resume => driver.resume().await?,
+                Unfinished::Abandon => driver.abandon().await?,
+                Unfinished::Refuse => return Err(driver.refusal("finish or abandon it first")),
+            };
+            if goes_on { driver.start(input).await } else { driver.close().await }
+        })
+    }
+
+    /// Finishes the session's unfinished turn, or gives nothing where there is none. The session is held
+    /// from this call on until the stream ends or is dropped.
+    ///
+    /// # Errors
+    /// [`Conflict`](puna_core::ErrorKind::Conflict) when a turn of the session is in progress, and the
+    /// journal's own errors. The stream's are those of [`run`](Self::run).
+    pub async fn resume(&self, session: &str, cancel: CancellationToken) -> Result<Option<EventStream>> {
+        let emitter = Default::default();
+        let mut driver = Driver::open(self.inner.clone(), session.to_owned(), cancel, emitter).await?;
+        if driver.conversation.unfinished().is_none() {
+            return Ok(None);
+        }
+        Ok(Some(EventStream::new(|emitter| async move {
+            driver.emitter = emitter;
+            driver.resume().await?;
+            driver.close().await
+        })))
+    }
+
+    /// The session as its journal tells it; empty for a new one.
+    ///
+    /// # Errors
+    /// [`Corrupt`](puna_core::ErrorKind::Corrupt) when the records do not follow from each other, and the
+    /// journal's own errors.
+    pub async fn conversation(&self, session: &str) -> Result<Conversation> {
+        Conversation::fold(&self.inner.journal.read(session, 0).await?)
+    }
+}
+
+impl fmt::Debug for Agent {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Agent").field("name", &self.inner.name).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,287 @@
+use std::{
+    collections::{HashSet, VecDeque},
+    future::Future,
+    pin::pin,
+    sync::Arc,
+};
+
+use futures_util::{StreamExt, stream::FuturesUnordered};
+use puna_core::{
+    CancellationToken, Error, ErrorKind, Event, Message, Record, Result, StopReason, ToolCall, ToolContext,
+    ToolResult, TurnOutcome,
+};
+use tokio::time::Instant;
+
+use crate::{
+    Action, Conversation, PendingCall,
+    agent::Inner,
+    locks::SessionGuard,
+    next_action,
+    state::{Turn, call_id_mut},
+    stream::Emitter,
+};
+
+/// Carries out what [`next_action`] asks for and records what came of it, event after append.
+pub(crate) struct Driver {
+    pub(crate) agent: Arc<Inner>,
+    pub(crate) session: String,
+    pub(crate) cancel: CancellationToken,
+    pub(crate) emitter: Emitter,
+    pub(crate) conversation: Conversation,
+    /// Oldest turns that the model is not shown in the current turn.
+    pub(crate) dropped_turns: usize,
+    /// When the current turn must have ended; none where the limit is beyond what the clock can tell.
+    pub(crate) deadline: Option<Instant>,
+    /// The last turn's end, held back until it is known whether the session is let go before it is
+    /// reported: a caller that sees the end may start the next turn while it still has this stream.
+    ended: Option<Event>,
+    guard: SessionGuard,
+}
+
+impl Driver {
+    pub(crate) async fn open(
+        agent: Arc<Inner>,
+        session: String,
+        cancel: CancellationToken,
+        emitter: Emitter,
+    ) -> Result<Self> {
+        let guard = agent.locks.acquire(&session)?;
+        let conversation = Conversation::fold(&agent.journal.read(&session, 0).await?)
+            .map_err(|error| error.context(format_args!("session `{session}`")))?;
+        let (dropped_turns, deadline, ended) = (0, None, None);
+        Ok(Self { agent, session, cancel, emitter, conversation, dropped_turns, deadline, ended, guard })
+    }
+
+    /// Takes a new turn to its end and closes.
+    pub(crate) async fn start(mut self, message: Message) -> Result<()> {
+        if let Some(event) = self.ended.take() {
+            self.emitter.emit(event).await;
+        }
+        // Unique, because no other turn starts at this entry.
+        let turn = format!("turn-{}", self.conversation.next);
+        let agent = self.agent.name.clone();
+        self.append(&[Record::TurnStarted { turn, agent, message }]).await?;
+        self.take_turn(false).await?;
+        self.close().await
+    }
+
+    /// Takes the unfinished turn to its end. Whether the run goes on: not if the caller cancelled.
+    pub(crate) async fn resume(&mut self) -> Result<bool> {
+        if self.turn()?.agent != self.agent.name {
+            let remedy = "resume it with that agent or abandon it";
+            return Err(self.refusal(remedy));
+        }
+        self.take_turn(true).await?;
+        Ok(!self.cancel.is_cancelled())
+    }
+
+    /// Records the unfinished turn as cancelled.
+    pub(crate) async fn abandon(&mut self) -> Result<bool> {
+        self.append(&[Record::TurnFinished { outcome: TurnOutcome::Cancelled }]).await?;
+        Ok(true)
+    }
+
+    /// Lets the session go and reports the end.
+    pub(crate) async fn close(self) -> Result<()> {
+        let Self { guard, emitter, ended, .. } = self;
+        drop(guard);
+        if let Some(event) = ended {
+            emitter.emit(event).await;
+        }
+        Ok(())
+    }
+
+    /// Why the unfinished turn stands in the way.
+    pub(crate) fn refusal(&self, remedy: &str) -> Error {
+        let (turn, agent) =
+            self.conversation.unfinished().map(|turn| (&*turn.id, &*turn.agent)).unwrap_or_default();
+        let session = &self.session;
+        Error::new(
+            ErrorKind::Conflict,
+            format!("turn `{turn}` of agent `{agent}` in session `{session}` is unfinished; {remedy}"),
+        )
+    }
+
+    async fn take_turn(&mut self, resumed: bool) -> Result<()> {
+        let (session, turn) = (self.session.clone(), self.turn()?.id.clone());
+        self.dropped_turns = 0;
+        self.deadline = Instant::now().checked_add(self.agent.limits.turn_time);
+        self.emitter.emit(Event::TurnStarted { session, turn, resumed }).await;
+        while self.conversation.unfinished().is_some() {
+            let action = match self.interruption() {
+                Some(outcome) => Action::Finish(outcome),
+                None => next_action(self.turn()?, &self.agent.limits),
+            };
+            match action {
+                Action::Generate { step, tokens_left } => self.take_step(step, tokens_left).await?,
+                Action::CallTools(calls) => self.call_tools(calls).await?,
+                Action::Finish(outcome) => self.append(&[Record::TurnFinished { outcome }]).await?,
+            }
+        }
+        let turn = self.conversation.turns.last();
+        self.ended = turn.and_then(|turn| {
+            Some(Event::TurnFinished { outcome: turn.outcome.clone()?, usage: turn.usage() })
+        });
+        Ok(())
+    }
+
+    /// One answer of the model. An answer that ends the turn is recorded together with the end, since
+    /// why the model stopped is not part of the step's record.
+    async fn take_step(&mut self, step: u32, tokens_left: u64) -> Result<()> {
+        self.emitter.emit(Event::StepStarted { step }).await;
+        let mut completion = match self.generate(tokens_left).await {
+            Ok(completion) => completion,
+            Err(error) => {
+                tracing::warn!(session = self.session, step, error = error.report(), "the model failed");
+                let outcome = TurnOutcome::Failed { kind: error.kind().to_string(), message: error.report() };
+                return self.append(&[Record::TurnFinished { outcome }]).await;
+            }
+        };
+        let ended = match completion.stop {
+            StopReason::Cancelled => Some(TurnOutcome::Cancelled),
+            StopReason::Deadline => Some(self.time_limit()),
+            StopReason::MaxTokens | StopReason::ContextFull => {
+                Some(TurnOutcome::TokenLimit { text: completion.message.plain_text() })
+            }
+            _ => None,
+        };
+        if completion.message.content.is_empty()
+            && let Some(outcome) = ended
+        {
+            return self.append(&[Record::TurnFinished { outcome }]).await;
+        }
+        self.make_ids_unique(&mut completion.message);
+        let record = Record::Step { message: completion.message.clone(), usage: completion.usage };
+        let outcome = ended.or_else(|| self.outcome_after(&record));
+        match outcome {
+            Some(outcome) => self.append(&[record, Record::TurnFinished { outcome }]).await?,
+            None => self.append(&[record]).await?,
+        }
+        let (message, stop, usage) = (completion.message, completion.stop, completion.usage);
+        self.emitter.emit(Event::StepFinished { step, message, stop, usage }).await;
+        Ok(())
+    }
+
+    /// How the turn ends with this step, if it does.
+    fn outcome_after(&self, step: &Record) -> Option<TurnOutcome> {
+        // Only the current turn decides, so only it is cloned.
+        let turns = self.conversation.turns.last().cloned().into_iter().collect();
+        let mut after = Conversation { turns, next: 0 };
+        after.apply(step).ok()?;
+        match next_action(after.unfinished()?, &self.agent.limits) {
+            Action::Finish(outcome) => Some(outcome),
+            _ => None,
+        }
+    }
+
+    /// Settles calls until all have results or the turn is interrupted, which drops the running ones.
+    async fn call_tools(&mut self, calls: Vec<PendingCall>) -> Result<()> {
+        let mut waiting = VecDeque::new();
+        for call in calls {
+            match call {
+                PendingCall::Perform(call) => waiting.push_back(call),
+                PendingCall::Refuse(result) => self.settle(result, 0.0).await?,
+            }
+        }
+        let agent = self.agent.clone();
+        let cancel = self.cancel.child_token();
+        let _cancel_dropped_calls = cancel.clone().drop_guard();
+        let mut interrupted = pin!(interrupted(self.cancel.clone(), self.deadline));
+        let mut running = FuturesUnordered::new();
+        loop {
+            while running.len() < agent.limits.parallel_calls
+                && let Some(call) = waiting.pop_front()
+            {
+                self.emitter.emit(Event::ToolStarted { call: call.clone() }).await;
+                running.push(perform(&agent, self.session.clone(), call, cancel.child_token()));
+            }
+            let (result, elapsed_ms) = tokio::select! {
+                // Results first: one that is there when the turn is interrupted is recorded.
+                biased;
+                Some(ended) = running.next() => ended,
+                () = &mut interrupted => return Ok(()),
+                else => return Ok(()),
+            };
+            self.settle(result, elapsed_ms).await?;
+        }
+    }
+
+    async fn settle(&mut self, result: ToolResult, elapsed_ms: f64) -> Result<()> {
+        self.append(&[Record::ToolFinished { result: result.clone() }]).await?;
+        self.emitter.emit(Event::ToolFinished { result, elapsed_ms }).await;
+        Ok(())
+    }
+
+    async fn append(&mut self, records: &[Record]) -> Result<()> {
+        let next = self.agent.journal.append(&self.session, self.conversation.next, records).await?;
+        for record in records {
+            self.conversation.apply(record).map_err(Error::internal)?;
+        }
+        if next == self.conversation.next {
+            return Ok(());
+        }
+        let expected = self.conversation.next;
+        Err(Error::internal(format!("the journal's next entry is `{next}`, it should be `{expected}`")))
+    }
+
+    /// Gives ids that are empty or taken a number: models count from the start again, and a result must
+    /// find its call.
+    fn make_ids_unique(&self, message: &mut Message) {
+        let mut taken: HashSet<String> = self.conversation.call_ids().into_iter().map(String::from).collect();
+        for id in message.content.iter_mut().filter_map(call_id_mut) {
+            let base = if id.is_empty() { "call".to_owned() } else { id.clone() };
+            let mut unique = base.clone();
+            let mut number = 2u64;
+            while !taken.insert(unique.clone()) {
+                unique = format!("{base}-{number}");
+                number += 1;
+            }
+            *id = unique;
+        }
+    }
+
+    /// Why the turn cannot go on, if the caller or the clock says so.
+    fn interruption(&self) -> Option<TurnOutcome> {
+        if self.cancel.is_cancelled() {
+            return Some(TurnOutcome::Cancelled);
+        }
+        self.past_deadline().then(|| self.time_limit())
+    }
+
+    pub(crate) fn past_deadline(&self) -> bool {
+        self.deadline.is_some_and(|deadline| Instant::now() >= deadline)
+    }
+
+    fn time_limit(&self) -> TurnOutcome {
+        let limit_ms = self.agent.limits.turn_time.as_millis().try_into().unwrap_or(u64::MAX);
+        TurnOutcome::TimeLimit { limit_ms }
+    }
+
+    fn turn(&self) -> Result<&Turn> {
+        self.conversation.unfinished().ok_or_else(|| Error::internal("no turn is in progress"))
+    }
+}
+
+/// Ends when the caller cancels or the deadline passes.
+pub(crate) async fn interrupted(cancel: CancellationToken, deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::select! {
+            () = cancel.cancelled() => {}
+            () = tokio::time::sleep_until(deadline) => {}
+        },
+        None => cancel.cancelled().await,
+    }
+}
+
+async fn perform(
+    agent: &Inner,
+    session: String,
+    call: ToolCall,
+    cancel: CancellationToken,
+) -> (ToolResult, f64) {
+    let start = Instant::now();
+    let deadline = start.checked_add(agent.limits.call_time).map(Instant::into_std);
+    let context = ToolContext { call_id: call.id.clone(), session, deadline, cancel };
+    let result = agent.toolbox.perform(&call, context, &agent.limits).await;
+    (result, start.elapsed().as_secs_f64() * 1000.0)
+}

@@ -1,0 +1,176 @@
+use std::{future::Future, pin::Pin, pin::pin};
+
+use futures_util::StreamExt;
+use puna_core::{
+    CancellationToken, Completion, Error, ErrorKind, Event, GenerateRequest, Message, ModelEvent,
+    ModelStream, Result, Role, StopReason, Usage,
+};
+use tokio::time::Instant;
+
+use crate::{
+    HistoryPolicy,
+    driver::{Driver, interrupted},
+    limits::STOP_GRACE,
+};
+
+/// Ends when the model had its time to stop by itself.
+type Patience<'a> = Pin<&'a mut (dyn Future<Output = ()> + Send)>;
+
+impl Driver {
+    /// Asks the model and passes its text on. When the caller cancels or the deadline passes, the model
+    /// gets [`STOP_GRACE`] to stop by itself; after that its stream is dropped and the text so far is the
+    /// message.
+    ///
+    /// # Errors
+    /// The model's own; [`Internal`](ErrorKind::Internal) when it ends without finishing.
+    pub(crate) async fn generate(&mut self, tokens_left: u64) -> Result<Completion> {
+        let mut patience = pin!(stop_patience(self.cancel.clone(), self.deadline));
+        let mut text = String::new();
+        let error = match self.fitting_stream(tokens_left, patience.as_mut()).await {
+            Ok(mut stream) => loop {
+                let event = tokio::select! {
+                    biased;
+                    event = stream.next() => event,
+                    () = patience.as_mut() => return Ok(self.stopped(text)),
+                };
+                match event {
+                    Some(Ok(ModelEvent::TextDelta(delta))) => {
+                        text.push_str(&delta);
+                        self.emitter.emit(Event::TextDelta { text: delta }).await;
+                    }
+                    Some(Ok(ModelEvent::Finished(completion))) => return Ok(completion),
+                    Some(Ok(_)) => {}
+                    Some(Err(error)) => break error,
+                    None => {
+                        let model = &self.agent.model.info().name;
+                        break Error::internal(format!("model `{model}` ended without finishing its answer"));
+                    }
+                }
+            },
+            Err(error) => error,
+        };
+        let stopped_as_told = match error.kind() {
+            ErrorKind::Cancelled => self.cancel.is_cancelled(),
+            ErrorKind::Timeout => self.past_deadline(),
+            _ => false,
+        };
+        if stopped_as_told { Ok(self.stopped(text)) } else { Err(error) }
+    }
+
+    /// Opens a stream over as many of the newest turns as fit, by the agent's policy. The number of turns
+    /// to leave out is found by doubling and then halving, so that a long history costs few attempts.
+    async fn fitting_stream(&mut self, tokens_left: u64, mut patience: Patience<'_>) -> Result<ModelStream> {
+        // The current turn always stays.
+        let most = self.conversation.turns.len().saturating_sub(1);
+        let first = self.attempt(self.dropped_turns, tokens_left, patience.as_mut()).await;
+        let may_pack = self.agent.history == HistoryPolicy::DropOldestTurns && self.dropped_turns < most;
+        match overflow_of(first)? {
+            Fit::Stream(stream) => return Ok(stream),
+            Fit::Overflow(error) if !may_pack => return Err(error),
+            Fit::Overflow(_) => {}
+        }
+        let (mut too_few, mut stride) = (self.dropped_turns, 1);
+        let (mut enough, mut open) = loop {
+            let dropped = too_few.saturating_add(stride).min(most);
+            match overflow_of(self.attempt(dropped, tokens_left, patience.as_mut()).await)? {
+                Fit::Stream(stream) => break (dropped, Some(stream)),
+                Fit::Overflow(error) if dropped == most => {
+                    return Err(error.context("the turn does not fit even without the turns before it"));
+                }
+                Fit::Overflow(_) => (too_few, stride) = (dropped, stride * 2),
+            }
+        };
+        while enough - too_few > 1 {
+            // Only one stream at a time: a model may serve no more.
+            open = None;
+            let dropped = too_few + (enough - too_few) / 2;
+            match overflow_of(self.attempt(dropped, tokens_left, patience.as_mut()).await)? {
+                Fit::Stream(stream) => (enough, open) = (dropped, Some(stream)),
+                Fit::Overflow(_) => too_few = dropped,
+            }
+        }
+        let stream = match open {
+            Some(stream) => stream,
+            None => self.attempt(enough, tokens_left, patience).await?,
+        };
+        self.dropped_turns = enough;
+        tracing::info!(session = self.session, dropped_turns = enough, "history packed");
+        let dropped_turns = enough.try_into().unwrap_or(u32::MAX);
+        self.emitter.emit(Event::HistoryPacked { dropped_turns }).await;
+        Ok(stream)
+    }
+
+    async fn attempt(
+        &self,
+        dropped: usize,
+        tokens_left: u64,
+        mut patience: Patience<'_>,
+    ) -> Result<ModelStream> {
+        let agent = &self.agent;
+        let tokens_left = u32::try_from(tokens_left).unwrap_or(u32::MAX);
+        let context_length = agent.model.info().context_length;
+        let mut request = GenerateRequest {
+            messages: self.messages(dropped),
+            tools: agent.toolbox.schemas().to_vec(),
+            options: agent.options.clone(),
+            cancel: self.cancel.clone(),
+            deadline: self.deadline.map(Instant::into_std),
+        };
+        match agent.options.max_tokens {
+            Some(most) => request.options.max_tokens = Some(most.min(tokens_left)),
+            None if tokens_left as usize >= context_length => {}
+            None => {
+                request.options.max_tokens = Some(tokens_left);
+                match overflow_of(self.ask(request.clone(), patience.as_mut()).await)? {
+                    Fit::Stream(stream) => return Ok(stream),
+                    // Where the prompt and what is left of the turn's tokens do not fit, the context's
+                    // end comes before the limit, which needs no room of its own then.
+                    Fit::Overflow(_) => request.options.max_tokens = None,
+                }
+            }
+        }
+        self.ask(request, patience).await
+    }
+
+    async fn ask(&self, request: GenerateRequest, mut patience: Patience<'_>) -> Result<ModelStream> {
+        tokio::select! {
+            biased;
+            stream = self.agent.model.generate(request) => stream,
+            () = patience.as_mut() => {
+                let kind = if self.cancel.is_cancelled() { ErrorKind::Cancelled } else { ErrorKind::Timeout };
+                Err(Error::new(kind, "the model was stopped before it began"))
+            }
+        }
+    }
+
+    fn messages(&self, dropped: usize) -> Vec<Message> {
+        let instructions = &self.agent.instructions;
+        let system = (!instructions.is_empty()).then(|| Message::system(instructions));
+        system.into_iter().chain(self.conversation.messages(dropped)).collect()
+    }
+
+    fn stopped(&self, text: String) -> Completion {
+        let stop = if self.cancel.is_cancelled() { StopReason::Cancelled } else { StopReason::Deadline };
+        let content = if text.is_empty() { Vec::new() } else { vec![puna_core::Content::text(text)] };
+        Completion { message: Message { role: Role::Assistant, content }, stop, usage: Usage::default() }
+    }
+}
+
+enum Fit {
+    Stream(ModelStream),
+    Overflow(Error),
+}
+
+/// Tells an overflow, which packing may cure, from the errors that end the turn.
+fn overflow_of(result: Result<ModelStream>) -> Result<Fit> {
+    match result {
+        Ok(stream) => Ok(Fit::Stream(stream)),
+        Err(error) if error.kind() == ErrorKind::ContextOverflow => Ok(Fit::Overflow(error)),
+        Err(error) => Err(error),
+    }
+}
+
+async fn stop_patience(cancel: CancellationToken, deadline: Option<Instant>) {
+    interrupted(cancel, deadline).await;
+    tokio::time::sleep(STOP_GRACE).await;
+}
