@@ -1,1 +1,24 @@
-//! Text to tokens and back: tokenizers, chat templates, streaming detokenisation, tool-call parsing.
+//! Text to tokens and back: everything between a conversation and the numbers a model works on.
+//!
+//! [`ChatTemplate`] turns a conversation into a [`Prompt`], [`Tokenizer`] turns that into tokens;
+//! [`StreamDecoder`], [`StopMatcher`] and [`ToolCallParser`] turn the model's tokens back into an
+//! assistant's message, one token at a time.
+//!
+//! Invariants: knows no model and no agent; reads only the files of a model's folder. What a user, a
+//! tool or a document says is never read as one of the model's special tokens. Nothing is given out that
+//! ends inside a character. Every parser runs in time linear in its input and never panics.
+
+mod calls;
+mod decode;
+mod files;
+mod python_json;
+mod stop;
+mod template;
+mod tokenizer;
+
+pub use calls::{Parsed, ToolCallParser};
+pub use decode::StreamDecoder;
+pub use python_json::python_json;
+pub use stop::StopMatcher;
+pub use template::{ChatTemplate, Prompt};
+pub use tokenizer::Tokenizer;
