@@ -1,0 +1,159 @@
+//! From a plugin's source to its component.
+//!
+//! A plugin is a folder with a `plugin.toml` and a Rust crate that uses the SDK `puna-plugin`:
+//!
+//! ```toml
+//! name = "datetime"
+//! version = "0.1.0"
+//! contract = "0.1.0"
+//! description = "Dates, times and time zones."
+//!
+//! [asks]
+//! clock = "to tell the time"
+//! ```
+//!
+//! [`build`] writes `<name>.wasm` beside it, the manifest embedded, and `plugin.lock`, which records the
+//! digests of the component and of every source file. [`verify`] holds the record against the files.
+
+mod lock;
+mod module;
+mod sources;
+mod toolchain;
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::Write as _,
+    path::{Path, PathBuf},
+};
+
+use puna_core::{Error, Result, ToolSchema};
+use serde::{Deserialize, Serialize};
+
+pub use lock::{Lock, SourceFile, verify};
+
+use crate::{Grant, Inspection, Manifest, embed_manifest, inspect};
+
+/// The file in a plugin's folder that its author writes.
+const PLUGIN_FILE: &str = "plugin.toml";
+
+/// Set while the SDK compiles the module that describes itself.
+const DESCRIBE_VARIABLE: &str = "PUNA_PLUGIN_DESCRIBE";
+
+/// How a plugin is built.
+#[derive(Clone, Debug, Default)]
+pub struct BuildOptions {
+    /// Cargo's target folder; without it, `puna-plugin` within the one that Cargo would use.
+    pub target_dir: Option<PathBuf>,
+    /// Where the component goes; without it, `<name>.wasm` in the plugin's folder. `plugin.lock` goes
+    /// beside it.
+    pub output: Option<PathBuf>,
+    /// Refuse to change `Cargo.lock`.
+    pub locked: bool,
+    /// Stay off the network.
+    pub offline: bool,
+}
+
+/// What a build made.
+#[derive(Clone, Debug, Serialize)]
+pub struct BuildReport {
+    /// The component's file.
+    pub component: PathBuf,
+    /// The record's file.
+    pub lock: PathBuf,
+    /// What compiled it.
+    pub toolchain: String,
+    /// What the component is.
+    pub inspection: Inspection,
+}
+
+/// What the author writes; the tools come from the code.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Authored {
+    name: String,
+    version: String,
+    contract: String,
+    description: String,
+    #[serde(default)]
+    asks: BTreeMap<Grant, String>,
+}
+
+/// Builds the plugin in a folder. Blocks for as long as Cargo takes.
+///
+/// The toolchain is Cargo's own where the target `wasm32-unknown-unknown` is installed, else Debian's
+/// `rustc-web`, which compiles the standard library from its source. Both were tried: rustc 1.95.0 with
+/// rustup's target, and on Debian 12 `apt-get install rustc-web cargo-web rust-web-src lld-19`
+/// (rustc 1.96.0).
+///
+/// # Errors
+/// Invalid input when `plugin.toml` or the tools are not sound or the code does not compile (Cargo's own
+/// messages go to standard error); unavailable, naming both remedies, without a toolchain.
+pub fn build(folder: impl AsRef<Path>, options: &BuildOptions) -> Result<BuildReport> {
+    let folder = folder.as_ref();
+    let authored = read_authored(folder)?;
+    let metadata = sources::metadata(folder, options)?;
+    let toolchain = toolchain::find(folder)?;
+
+    let target_dir = options.target_dir.clone().unwrap_or_else(|| metadata.target_dir.join("puna-plugin"));
+    let compile = |describe| toolchain.compile(&metadata, &target_dir, options, describe);
+    let tools = read_tools(&compile(true)?)?;
+    let module = compile(false)?;
+
+    let files = sources::digest_files(folder, &metadata)?;
+    let lock_source = lock::digest_of(&files);
+    let manifest = Manifest {
+        name: authored.name,
+        version: authored.version,
+        contract: authored.contract,
+        description: authored.description,
+        asks: authored.asks,
+        tools,
+        source: Some(lock_source.clone()),
+    };
+    let mut component = module::to_component(&module)?;
+    embed_manifest(&mut component, &manifest)?;
+    let inspection = inspect(&component)?;
+
+    let output = options.output.clone().unwrap_or_else(|| folder.join(format!("{}.wasm", manifest.name)));
+    let lock_path = output.with_file_name(lock::LOCK_FILE);
+    let lock = Lock {
+        component: inspection.digest.clone(),
+        source: lock_source,
+        toolchain: toolchain.version().to_owned(),
+        files,
+    };
+    write_whole(&output, &component)?;
+    write_whole(&lock_path, lock.to_toml()?.as_bytes())?;
+    Ok(BuildReport { component: output, lock: lock_path, toolchain: lock.toolchain, inspection })
+}
+
+fn read_authored(folder: &Path) -> Result<Authored> {
+    let path = folder.join(PLUGIN_FILE);
+    let text = fs::read_to_string(&path).map_err(|error| Error::from_io("read", &path, error))?;
+    toml::from_str(&text)
+        .map_err(|error| Error::invalid_input(format!("`{}`: {}", path.display(), error.to_string().trim_end())))
+}
+
+/// Runs the describing module and reads what the code says of its tools.
+fn read_tools(module: &Path) -> Result<Vec<ToolSchema>> {
+    let json = module::describe(module)?;
+    serde_json::from_slice(&json)
+        .map_err(|error| Error::invalid_input(format!("the module's description of its tools: {error}")))
+}
+
+/// Writes a file so that nobody ever sees half of it.
+fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let write = |error| Error::from_io("write", path, error);
+    let mut file = tempfile::Builder::new().permissions(readable()).tempfile_in(folder).map_err(write)?;
+    file.write_all(bytes).map_err(write)?;
+    file.persist(path).map_err(|error| write(error.error))?;
+    Ok(())
+}
+
+/// A component is no secret, unlike what temporary files mostly hold.
+fn readable() -> fs::Permissions {
+    use std::os::unix::fs::PermissionsExt as _;
+    fs::Permissions::from_mode(0o644)
+}

@@ -1,0 +1,155 @@
+//! Compiled code on disk, so that a component is compiled once.
+//!
+//! Loading compiled code is running it: the engine trusts what it deserialises. So an entry counts only
+//! if the folder and the file belong to this user and nobody else can write them, the file is no link,
+//! and the digest at its head fits both its contents and the key. Any doubt means compiling again, never
+//! an error.
+
+use std::{
+    fs::{self, DirBuilder, File, OpenOptions},
+    hash::{Hash as _, Hasher},
+    io::{self, Read as _, Write as _},
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _},
+    path::{Path, PathBuf},
+};
+
+use sha2::{Digest as _, Sha256};
+use wasmtime::Engine;
+
+/// Largest compiled component that is read back; machine code takes a few times the component's size.
+const MAX_ENTRY_BYTES: u64 = 256 << 20;
+
+const DIGEST_BYTES: usize = 32;
+
+/// A folder of compiled components.
+pub struct Cache {
+    folder: PathBuf,
+    /// What an entry depends on beside its component: the engine's version, settings and processor.
+    engine: [u8; DIGEST_BYTES],
+}
+
+impl Cache {
+    /// Opens the folder, making it for this user alone. None where it cannot be trusted; the log says why.
+    pub fn open(folder: &Path, engine: &Engine) -> Option<Self> {
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
+        match made.and_then(|()| check_folder(folder)) {
+            Ok(()) => Some(Self { folder: folder.to_owned(), engine: fingerprint(engine) }),
+            Err(error) => {
+                tracing::warn!(folder = %folder.display(), %error, "compiled plugins are not cached");
+                None
+            }
+        }
+    }
+
+    /// The compiled code of the component with this digest, if there is any to trust.
+    pub fn get(&self, component: &str) -> Option<Vec<u8>> {
+        let path = self.path(component);
+        match self.read(&path, component) {
+            Ok(code) => Some(code),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => {
+                tracing::warn!(path = %path.display(), %error, "a cached plugin is not trusted; compiling again");
+                None
+            }
+        }
+    }
+
+    /// Stores compiled code. A failure costs only the time to compile again.
+    pub fn put(&self, component: &str, code: &[u8]) {
+        let path = self.path(component);
+        if let Err(error) = self.write(&path, component, code) {
+            tracing::warn!(path = %path.display(), %error, "a compiled plugin cannot be cached");
+        }
+    }
+
+    fn path(&self, component: &str) -> PathBuf {
+        let mut name = String::new();
+        for byte in &Sha256::digest([&self.engine[..], component.as_bytes()].concat())[..16] {
+            name.push_str(&format!("{byte:02x}"));
+        }
+        self.folder.join(format!("{name}.compiled"))
+    }
+
+    fn read(&self, path: &Path, component: &str) -> io::Result<Vec<u8>> {
+        let file = OpenOptions::new()
+            .read(true)
+            .custom_flags((rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK).bits().cast_signed())
+            .open(path)?;
+        check_file(&file)?;
+        let mut entry = Vec::new();
+        file.take(MAX_ENTRY_BYTES + 1).read_to_end(&mut entry)?;
+        if entry.len() < DIGEST_BYTES || entry.len() as u64 > MAX_ENTRY_BYTES {
+            return Err(doubt("its length is wrong"));
+        }
+        let code = entry.split_off(DIGEST_BYTES);
+        if entry != self.digest(component, &code) {
+            return Err(doubt("its digest is wrong"));
+        }
+        Ok(code)
+    }
+
+    fn write(&self, path: &Path, component: &str, code: &[u8]) -> io::Result<()> {
+        // A temporary file is made for this user alone, and renaming replaces a link, never its target.
+        let mut file = tempfile::NamedTempFile::new_in(&self.folder)?;
+        file.write_all(&self.digest(component, code))?;
+        file.write_all(code)?;
+        file.as_file().sync_data()?;
+        file.persist(path).map_err(|error| error.error)?;
+        Ok(())
+    }
+
+    /// Over the key too: an entry renamed to another key is no entry.
+    fn digest(&self, component: &str, code: &[u8]) -> [u8; DIGEST_BYTES] {
+        let mut digest = Sha256::new();
+        digest.update(self.engine);
+        digest.update(component.as_bytes());
+        digest.update(code);
+        digest.finalize().into()
+    }
+}
+
+fn check_folder(folder: &Path) -> io::Result<()> {
+    let metadata = fs::symlink_metadata(folder)?;
+    if !metadata.is_dir() {
+        return Err(doubt("it is no folder"));
+    }
+    check_owner(&metadata)
+}
+
+fn check_file(file: &File) -> io::Result<()> {
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        return Err(doubt("it is no file"));
+    }
+    check_owner(&metadata)
+}
+
+fn check_owner(metadata: &fs::Metadata) -> io::Result<()> {
+    if metadata.uid() != rustix::process::geteuid().as_raw() {
+        return Err(doubt("it belongs to another user"));
+    }
+    if metadata.permissions().mode() & 0o022 != 0 {
+        return Err(doubt("other users can write it"));
+    }
+    Ok(())
+}
+
+fn doubt(why: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, why)
+}
+
+/// A digest of everything that compiled code depends on beside its source.
+fn fingerprint(engine: &Engine) -> [u8; DIGEST_BYTES] {
+    struct Digester(Sha256);
+    impl Hasher for Digester {
+        fn write(&mut self, bytes: &[u8]) {
+            self.0.update(bytes);
+        }
+        fn finish(&self) -> u64 {
+            0 // The digest is taken whole.
+        }
+    }
+    let mut digester = Digester(Sha256::new());
+    engine.precompile_compatibility_hash().hash(&mut digester);
+    digester.0.finalize().into()
+}
