@@ -1,6 +1,5 @@
 use std::{
     collections::{HashSet, VecDeque},
-    future::Future,
     pin::pin,
     sync::Arc,
 };
@@ -195,13 +194,13 @@ impl Driver {
                 self.emitter.emit(Event::ToolStarted { call: call.clone() }).await;
                 running.push(perform(&agent, self.session.clone(), call, cancel.child_token()));
             }
-            let (result, elapsed_ms) = tokio::select! {
+            let ended = tokio::select! {
                 // Results first: one that is there when the turn is interrupted is recorded.
                 biased;
-                Some(ended) = running.next() => ended,
+                ended = running.next() => ended,
                 () = &mut interrupted => return Ok(()),
-                else => return Ok(()),
             };
+            let Some((result, elapsed_ms)) = ended else { return Ok(()) };
             self.settle(result, elapsed_ms).await?;
         }
     }

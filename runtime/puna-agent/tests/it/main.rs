@@ -1,0 +1,10 @@
+//! The agent through its public interface, over scripted models, small tools and a journal in memory.
+
+mod cancel;
+mod construct;
+mod history;
+mod kill;
+mod limits;
+mod state;
+mod support;
+mod turns;
