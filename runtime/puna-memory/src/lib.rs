@@ -1,1 +1,32 @@
-//! Conversations: durable journals of sessions on puna-store.
+//! Conversations that outlive the process: sessions as append-only journals on `puna-store`.
+//!
+//! [`Conversations`] keeps them durably, [`EphemeralJournal`] for the life of the process alone.
+//!
+//! Invariants: an append is all or none, in sequence, and durable before it returns. A session is a key
+//! prefix with its length in front, so that no name is the beginning of another.
+
+mod conversations;
+mod ephemeral;
+mod keys;
+mod transfer;
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+pub use conversations::Conversations;
+pub use ephemeral::EphemeralJournal;
+pub use keys::{MAX_SESSION_NAME_BYTES, check_session_name};
+
+fn now_ms() -> u64 {
+    // A clock before 1970 is a broken clock; entries still need some time.
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+}
+
+/// The error for an append that comes too late.
+fn moved_on(session: &str, next: u64, found: u64) -> puna_core::Error {
+    puna_core::Error::new(
+        puna_core::ErrorKind::Conflict,
+        format!(
+            "session `{session}` moved on: its next entry is {found}, not {next}; another turn is writing to it"
+        ),
+    )
+}

@@ -1,0 +1,72 @@
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, PoisonError},
+};
+
+use async_trait::async_trait;
+use puna_core::{Journal, JournalEntry, Record, Result, SessionSummary};
+
+use crate::{check_session_name, moved_on, now_ms};
+
+/// Sessions that end with the process: for agents whose conversations are not to be kept.
+#[derive(Debug, Default)]
+pub struct EphemeralJournal {
+    sessions: Mutex<BTreeMap<String, Vec<JournalEntry>>>,
+}
+
+impl EphemeralJournal {
+    /// A journal with no session.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn sessions(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Vec<JournalEntry>>> {
+        // Every change is one `extend` or `remove`: a panic elsewhere leaves nothing half done.
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl Journal for EphemeralJournal {
+    async fn read(&self, session: &str, from: u64) -> Result<Vec<JournalEntry>> {
+        check_session_name(session)?;
+        let sessions = self.sessions();
+        let entries = sessions.get(session).map_or(&[][..], Vec::as_slice);
+        Ok(entries.iter().filter(|entry| entry.sequence >= from).cloned().collect())
+    }
+
+    async fn append(&self, session: &str, next: u64, records: &[Record]) -> Result<u64> {
+        check_session_name(session)?;
+        let mut sessions = self.sessions();
+        let entries = sessions.entry(session.to_owned()).or_default();
+        let found = entries.len() as u64;
+        if found != next {
+            return Err(moved_on(session, next, found));
+        }
+        let at_ms = now_ms();
+        entries.extend((next..).zip(records).map(|(sequence, record)| JournalEntry {
+            sequence,
+            at_ms,
+            record: record.clone(),
+        }));
+        Ok(next + records.len() as u64)
+    }
+
+    async fn sessions(&self) -> Result<Vec<SessionSummary>> {
+        let sessions = self.sessions();
+        let summaries = sessions.iter().filter_map(|(session, entries)| {
+            Some(SessionSummary {
+                session: session.clone(),
+                records: entries.len() as u64,
+                created_ms: entries.first()?.at_ms,
+                updated_ms: entries.last()?.at_ms,
+            })
+        });
+        Ok(summaries.collect())
+    }
+
+    async fn delete(&self, session: &str) -> Result<bool> {
+        check_session_name(session)?;
+        Ok(self.sessions().remove(session).is_some())
+    }
+}

@@ -1,0 +1,102 @@
+use std::io::{BufRead, Write};
+
+use puna_core::{Error, ErrorKind, Journal, JournalEntry, Record, Result};
+use serde::{Deserialize, Serialize};
+
+use crate::{Conversations, conversations::unreadable};
+
+/// The form of an export.
+const FORMAT: u32 = 1;
+
+/// An export's first line.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Header {
+    /// The session's name.
+    puna_session: String,
+    /// The form of the lines that follow.
+    format: u32,
+    /// How many there are.
+    records: u64,
+}
+
+impl Conversations {
+    /// Writes a session as JSON Lines: a line that names session and format, then one line an entry.
+    ///
+    /// # Errors
+    /// [`NotFound`](ErrorKind::NotFound) when there is no such session, [`Io`](ErrorKind::Io) when `out` fails.
+    pub async fn export(&self, session: &str, out: &mut (dyn Write + Send)) -> Result<()> {
+        let Some(summary) = self.summary(session).await? else {
+            return Err(Error::new(
+                ErrorKind::NotFound,
+                format!("no session `{session}`; `puna sessions list` shows them"),
+            ));
+        };
+        let header = Header { puna_session: session.to_owned(), format: FORMAT, records: summary.records };
+        write_line(out, &header)?;
+        for entry in self.read(session, 0).await? {
+            write_line(out, &entry)?;
+        }
+        out.flush().map_err(cannot_write)
+    }
+
+    /// Reads an export back, under its own name or another, all or none. Gives the name.
+    ///
+    /// # Errors
+    /// [`InvalidInput`](ErrorKind::InvalidInput) when it is not an export, is cut or has another form,
+    /// [`Conflict`](ErrorKind::Conflict) when the session is there already.
+    pub async fn import(&self, input: &mut (dyn BufRead + Send), name: Option<&str>) -> Result<String> {
+        let mut lines = input.lines();
+        let mut next_line = || {
+            lines
+                .next()
+                .transpose()
+                .map_err(|error| Error::new(ErrorKind::Io, "cannot read the export").with_source(error))
+        };
+        let header = next_line()?.ok_or_else(|| Error::invalid_input("the export is empty"))?;
+        let header: Header = serde_json::from_str(&header).map_err(|error| {
+            Error::invalid_input("line 1 is not the head of an export").with_source(error)
+        })?;
+        if header.format != FORMAT {
+            return Err(Error::invalid_input(format!(
+                "the export has format {}, and this version reads {FORMAT}",
+                header.format
+            )));
+        }
+        let mut entries: Vec<JournalEntry> = Vec::new();
+        while let Some(line) = next_line()? {
+            let number = entries.len() + 2;
+            let entry: JournalEntry = serde_json::from_str(&line).map_err(|error| {
+                Error::invalid_input(format!("line {number} of the export is not an entry"))
+                    .with_source(error)
+            })?;
+            if entry.sequence != entries.len() as u64 {
+                return Err(Error::invalid_input(format!(
+                    "line {number} of the export has sequence {}",
+                    entry.sequence
+                )));
+            }
+            entries.push(entry);
+        }
+        if entries.len() as u64 != header.records {
+            return Err(Error::invalid_input(format!(
+                "the export is cut: it has {} entries of {}",
+                entries.len(),
+                header.records
+            )));
+        }
+        let session = name.unwrap_or(&header.puna_session).to_owned();
+        let records: Vec<(u64, &Record)> = entries.iter().map(|entry| (entry.at_ms, &entry.record)).collect();
+        self.append_at(&session, 0, &records).await?;
+        Ok(session)
+    }
+}
+
+fn write_line(out: &mut (dyn Write + Send), value: &impl Serialize) -> Result<()> {
+    let line = serde_json::to_string(value).map_err(|error| unreadable("export").with_source(error))?;
+    writeln!(out, "{line}").map_err(cannot_write)
+}
+
+fn cannot_write(error: std::io::Error) -> Error {
+    Error::new(ErrorKind::Io, "cannot write the export").with_source(error)
+}
