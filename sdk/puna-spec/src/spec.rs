@@ -1,0 +1,246 @@
+use std::{
+    num::NonZeroU32,
+    path::{Path, PathBuf},
+};
+
+use puna_core::GenerateOptions;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{ByteSize, Diagnostics, Span, decode, environment};
+
+/// An agent as `agent.yaml` describes it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AgentSpec {
+    /// The version of this file's form.
+    pub version: Version,
+    /// The agent's name: letters, digits, `-` and `_`.
+    #[schemars(regex(pattern = "^[A-Za-z0-9_-]{1,64}$"))]
+    pub name: String,
+    /// What the agent is for, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// The model that speaks.
+    pub model: ModelSpec,
+    /// What the agent is told before every conversation.
+    #[serde(default)]
+    pub instructions: String,
+    /// The plugins whose functions the model may call.
+    #[serde(default)]
+    pub tools: Vec<PluginSpec>,
+    /// What is remembered.
+    #[serde(default)]
+    pub memory: MemorySpec,
+    /// What a turn may use up.
+    #[serde(default)]
+    pub limits: AgentLimits,
+    /// What the command line shows.
+    #[serde(default)]
+    pub output: OutputSpec,
+}
+
+/// The version of the form of `agent.yaml`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Version;
+
+impl Version {
+    /// The version that this Puna reads and writes.
+    pub const NUMBER: u64 = 1;
+}
+
+impl Serialize for Version {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u64(Self::NUMBER)
+    }
+}
+
+impl<'de> Deserialize<'de> for Version {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match u64::deserialize(deserializer)? {
+            Self::NUMBER => Ok(Self),
+            other => Err(serde::de::Error::custom(format!(
+                "unsupported version {other}; this Puna reads {}",
+                Self::NUMBER
+            ))),
+        }
+    }
+}
+
+impl JsonSchema for Version {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Version".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({ "const": Self::NUMBER, "description": "The version of this file's form" })
+    }
+}
+
+/// The model that speaks.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ModelSpec {
+    /// The model's folder; a relative path starts at this file's folder.
+    pub path: PathBuf,
+    /// Threads for one step of the model; without it, the machine's cores.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub threads: Option<NonZeroU32>,
+    /// Most tokens of prompt and answer together; without it, what the model holds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub context: Option<NonZeroU32>,
+    /// How tokens are chosen and when an answer stops.
+    #[serde(default)]
+    pub options: GenerateOptions,
+}
+
+/// A plugin's functions as tools.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PluginSpec {
+    /// The plugin's component; a relative path starts at this file's folder.
+    pub plugin: PathBuf,
+    /// Only these functions; without it, all of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub functions: Option<Vec<String>>,
+    /// What the plugin may do beyond computing; nothing unless it stands here.
+    #[serde(default)]
+    pub grants: Vec<Grant>,
+    /// What a call may use up; a limit that is not given has the host's default.
+    #[serde(default)]
+    pub limits: PluginLimits,
+}
+
+/// Something a plugin can be allowed to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Grant {
+    /// Read the wall clock.
+    Clock,
+}
+
+/// What a plugin's call may use up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PluginLimits {
+    /// Memory of one call, all of the component's memories together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<ByteSize>,
+    /// Time of one call, instantiation included.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time: Option<Span>,
+    /// Size of a result.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub result: Option<ByteSize>,
+    /// Calls at the same time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub concurrency: Option<NonZeroU32>,
+}
+
+/// What is remembered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct MemorySpec {
+    /// Keep conversations on the disk, so that they go on in a later process. Otherwise they end with the process.
+    pub conversation: bool,
+    /// What to do when a conversation outgrows the model's context.
+    pub history: HistoryPolicy,
+}
+
+impl Default for MemorySpec {
+    fn default() -> Self {
+        Self { conversation: true, history: HistoryPolicy::default() }
+    }
+}
+
+/// What to do when a conversation outgrows the model's context.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum HistoryPolicy {
+    /// Leave the oldest turns out of the prompt, whole, and report how many.
+    #[default]
+    DropOldestTurns,
+    /// End the turn with an error.
+    Error,
+}
+
+/// What a turn may use up; a limit that is not given has the default of `puna-agent`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AgentLimits {
+    /// How often the model may be asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub steps: Option<NonZeroU32>,
+    /// How many tokens the model may generate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokens: Option<NonZeroU32>,
+    /// How long the turn may take.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time: Option<Span>,
+    /// How long one tool call may take.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tool_time: Option<Span>,
+    /// How many tool calls may run at the same time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parallel_calls: Option<NonZeroU32>,
+}
+
+/// What the command line shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct OutputSpec {
+    /// Show the answer as it comes; otherwise once it is complete.
+    pub stream: bool,
+    /// Show tool calls and their results on standard error.
+    pub show_tools: bool,
+}
+
+impl Default for OutputSpec {
+    fn default() -> Self {
+        Self { stream: true, show_tools: true }
+    }
+}
+
+impl AgentSpec {
+    /// Reads a file. Paths in it that are relative become paths from its folder.
+    ///
+    /// # Errors
+    /// [`NotFound`](puna_core::ErrorKind::NotFound) and the like when it cannot be read; else
+    /// [`InvalidInput`](puna_core::ErrorKind::InvalidInput) whose message is the rendered [`Diagnostics`].
+    pub fn from_file(path: impl AsRef<Path>) -> puna_core::Result<Self> {
+        let path = path.as_ref();
+        let bytes = decode::read(path)?;
+        let name = path.display().to_string();
+        let spec = Self::parse(&bytes, &name, &environment::of_process);
+        let mut spec = spec.map_err(puna_core::Error::from)?;
+        let folder = path.parent().unwrap_or(Path::new(""));
+        // `join` leaves an absolute path as it is.
+        spec.model.path = folder.join(&spec.model.path);
+        for tool in &mut spec.tools {
+            tool.plugin = folder.join(&tool.plugin);
+        }
+        Ok(spec)
+    }
+
+    /// Reads a file's content. `name` stands for it in diagnostics; `environment` gives the values of `${NAME}`.
+    /// Relative paths stay as they are.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub fn parse(
+        content: &[u8],
+        name: &str,
+        environment: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Self, Diagnostics> {
+        decode::decode(content, name, environment)
+    }
+
+    /// The JSON Schema of `agent.yaml`, draft 2020-12.
+    pub fn json_schema() -> Value {
+        let mut schema = schemars::schema_for!(AgentSpec).to_value();
+        schema["title"] = "Puna agent".into();
+        schema
+    }
+}
