@@ -57,7 +57,10 @@ impl log::Host for GuestState {
         }
         self.log_budget = self.log_budget.saturating_sub(message.len() + LOG_LINE_COST);
         if self.log_budget == 0 {
-            tracing::warn!(plugin = &*self.plugin, "the plugin logs too much; the rest of this call's log is dropped");
+            tracing::warn!(
+                plugin = &*self.plugin,
+                "the plugin logs too much; the rest of this call's log is dropped"
+            );
             return Ok(());
         }
         let message = scrub(&message, MAX_LOG_LINE_BYTES);

@@ -114,10 +114,9 @@ impl PluginHost {
             ));
         }
         let component = self.compile(bytes)?;
-        let pre = linker
-            .instantiate_pre(&component)
-            .and_then(ToolPre::new)
-            .map_err(|error| Error::invalid_input(format!("the component does not fit the contract: {error:#}")))?;
+        let pre = linker.instantiate_pre(&component).and_then(ToolPre::new).map_err(|error| {
+            Error::invalid_input(format!("the component does not fit the contract: {error:#}"))
+        })?;
         Plugin::new(pre, Arc::clone(&self.0.permits), inspection)
     }
 
@@ -185,8 +184,10 @@ fn pool(calls: usize) -> InstanceAllocationStrategy {
         .max_core_instances_per_component(count(MAX_CORE_INSTANCES))
         .total_memories(slots(MAX_MEMORIES))
         .max_memories_per_component(count(MAX_MEMORIES))
+        .max_memories_per_module(count(MAX_MEMORIES))
         .total_tables(slots(MAX_TABLES))
         .max_tables_per_component(count(MAX_TABLES))
+        .max_tables_per_module(count(MAX_TABLES))
         .table_elements(MAX_TABLE_ELEMENTS)
         .max_memory_size(usize::try_from(MAX_MEMORY_BYTES).unwrap_or(usize::MAX))
         .max_unused_warm_slots(slots(1));

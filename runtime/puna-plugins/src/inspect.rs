@@ -1,8 +1,4 @@
-use std::{
-    fs::File,
-    io::Read as _,
-    path::Path,
-};
+use std::{fs::File, io::Read as _, path::Path};
 
 use puna_core::{Error, ErrorKind, Result};
 use serde::Serialize;
@@ -10,7 +6,8 @@ use sha2::{Digest as _, Sha256};
 use wasmparser::{Encoding, Parser, Payload};
 
 use crate::{
-    MANIFEST_SECTION, MAX_COMPONENT_BYTES, MAX_CORE_MODULES, MAX_FUNCTION_BYTES, Manifest,
+    MANIFEST_SECTION, MAX_COMPONENT_BYTES, MAX_CORE_MODULES, MAX_FUNCTION_BYTES, MAX_MEMORIES,
+    MAX_TABLE_ELEMENTS, MAX_TABLES, Manifest,
     contract::{self, PACKAGE},
     guest::scrub,
 };
@@ -57,9 +54,18 @@ pub fn inspect(component: &[u8]) -> Result<Inspection> {
     })?;
     let manifest = Manifest::from_json(manifest)?;
     if !surface.exports.iter().any(|name| name.starts_with("puna:plugin/tools@")) {
-        return Err(Error::invalid_input(format!("the component exports no `puna:plugin/tools@{}`", contract::CONTRACT)));
+        return Err(Error::invalid_input(format!(
+            "the component exports no `puna:plugin/tools@{}`",
+            contract::CONTRACT
+        )));
     }
-    Ok(Inspection { manifest, digest: digest(component), bytes, imports: surface.imports, exports: surface.exports })
+    Ok(Inspection {
+        manifest,
+        digest: digest(component),
+        bytes,
+        imports: surface.imports,
+        exports: surface.exports,
+    })
 }
 
 /// [`inspect`] for a file.
@@ -117,7 +123,7 @@ fn read_surface(component: &[u8]) -> Result<Surface<'_>> {
     let mut surface = Surface { manifest: None, imports: Vec::new(), exports: Vec::new() };
     // How many modules and components are open around what is read; 1 is the component itself.
     let mut depth = 0_usize;
-    let mut modules = 0;
+    let (mut modules, mut memories, mut tables, mut manifests) = (0, 0, 0, 0);
     for payload in Parser::new(0).parse_all(component) {
         match payload.map_err(broken)? {
             Payload::Version { encoding, .. } => {
@@ -141,10 +147,26 @@ fn read_surface(component: &[u8]) -> Result<Surface<'_>> {
                     body.range().len()
                 ));
             }
-            Payload::CustomSection(section) if depth == 1 && section.name() == MANIFEST_SECTION => {
-                if surface.manifest.replace(section.data()).is_some() {
-                    return refuse(&format!("has two sections `{MANIFEST_SECTION}`"));
+            Payload::MemorySection(section) => {
+                memories += section.count() as usize;
+                if memories > MAX_MEMORIES {
+                    return refuse(&format!("holds more than {MAX_MEMORIES} memories"));
                 }
+            }
+            Payload::TableSection(section) => {
+                for table in section {
+                    let elements = table.map_err(broken)?.ty.initial;
+                    tables += 1;
+                    if tables > MAX_TABLES || elements > MAX_TABLE_ELEMENTS as u64 {
+                        return refuse(&format!(
+                            "holds more than {MAX_TABLES} tables or one of more than {MAX_TABLE_ELEMENTS} elements"
+                        ));
+                    }
+                }
+            }
+            Payload::CustomSection(section) if depth == 1 && section.name() == MANIFEST_SECTION => {
+                manifests += 1;
+                surface.manifest = Some(section.data());
             }
             Payload::ComponentImportSection(section) if depth == 1 => {
                 for import in section {
@@ -159,12 +181,18 @@ fn read_surface(component: &[u8]) -> Result<Surface<'_>> {
             _ => {}
         }
     }
+    if manifests > 1 {
+        // Which one counts would depend on the reader.
+        return refuse(&format!("has {manifests} sections `{MANIFEST_SECTION}`"));
+    }
     Ok(surface)
 }
 
 fn push(names: &mut Vec<String>, name: &str) -> Result<()> {
     if names.len() >= MAX_EXTERNS {
-        return Err(Error::invalid_input(format!("the component has more than {MAX_EXTERNS} imports or exports")));
+        return Err(Error::invalid_input(format!(
+            "the component has more than {MAX_EXTERNS} imports or exports"
+        )));
     }
     names.push(scrub(name, 200));
     Ok(())

@@ -54,8 +54,9 @@ impl Manifest {
                 json.len()
             )));
         }
-        let not_one =
-            |error: serde_json::Error| Error::invalid_input(format!("the manifest: {}", scrub(&error.to_string(), 300)));
+        let not_one = |error: serde_json::Error| {
+            Error::invalid_input(format!("the manifest: {}", scrub(&error.to_string(), 300)))
+        };
         let value: Value = serde_json::from_slice(json).map_err(not_one)?;
         // Before the rest: a manifest of another contract may have another shape.
         if let Some(version) = value.get("contract").and_then(Value::as_str) {
@@ -116,9 +117,13 @@ impl Manifest {
 /// Invalid input when the manifest is not sound.
 pub fn embed_manifest(component: &mut Vec<u8>, manifest: &Manifest) -> Result<()> {
     manifest.check()?;
-    let json = serde_json::to_vec(manifest).map_err(|error| Error::internal(format!("the manifest: {error}")))?;
+    let json =
+        serde_json::to_vec(manifest).map_err(|error| Error::internal(format!("the manifest: {error}")))?;
     if json.len() > MAX_MANIFEST_BYTES {
-        return Err(Error::invalid_input(format!("the manifest takes {} bytes of {MAX_MANIFEST_BYTES}", json.len())));
+        return Err(Error::invalid_input(format!(
+            "the manifest takes {} bytes of {MAX_MANIFEST_BYTES}",
+            json.len()
+        )));
     }
     append_section(component, MANIFEST_SECTION, &json);
     Ok(())
@@ -143,7 +148,10 @@ fn is_tool_name(name: &str) -> bool {
 /// One line of printable text: a model and a terminal both read it.
 fn check_text(what: &str, text: &str, max: usize) -> Result<()> {
     if text.is_empty() || text.len() > max {
-        return Err(Error::invalid_input(format!("the {what} takes 1 to {max} bytes; this one has {}", text.len())));
+        return Err(Error::invalid_input(format!(
+            "the {what} takes 1 to {max} bytes; this one has {}",
+            text.len()
+        )));
     }
     if scrub(text, max) != text || text.contains('\n') {
         return Err(Error::invalid_input(format!("the {what} holds control characters")));

@@ -71,7 +71,12 @@ impl Plugin {
             tracing::info!(plugin = &*self.0.name, %grant, reason, "the plugin asks for a grant that it does not have");
         }
         let tool = |index| -> Arc<dyn Tool> {
-            Arc::new(PluginTool { plugin: self.clone(), index, grants: grants.clone(), limits: limits.clone() })
+            Arc::new(PluginTool {
+                plugin: self.clone(),
+                index,
+                grants: grants.clone(),
+                limits: limits.clone(),
+            })
         };
         (0..self.0.functions.len()).map(tool).collect()
     }
@@ -91,7 +96,8 @@ impl Tool for PluginTool {
     }
 
     async fn call(&self, arguments: Value, context: &ToolContext) -> Result<Value, ToolError> {
-        let span = tracing::debug_span!("plugin_call", plugin = &*self.plugin.0.name, tool = self.schema().name);
+        let span =
+            tracing::debug_span!("plugin_call", plugin = &*self.plugin.0.name, tool = self.schema().name);
         let work = with_deadline(context.deadline, self.perform(&arguments)).instrument(span);
         match context.cancel.run_until_cancelled(work).await {
             Some(outcome) => outcome,
@@ -176,7 +182,10 @@ impl PluginTool {
             );
         }
         if error.chain().any(|cause| cause.is::<std::str::Utf8Error>()) {
-            return ToolError::new(ToolErrorKind::InvalidOutput, format!("{} gave text that is no UTF-8", self.who()));
+            return ToolError::new(
+                ToolErrorKind::InvalidOutput,
+                format!("{} gave text that is no UTF-8", self.who()),
+            );
         }
         let reason = match error.downcast_ref::<Trap>() {
             Some(trap) => trap.to_string(),

@@ -63,14 +63,18 @@ fn vet(schema: &Value) -> Result<()> {
     while let Some((value, depth)) = pending.pop() {
         nodes += 1;
         if nodes > MAX_SCHEMA_NODES {
-            return Err(Error::invalid_input(format!("the schema holds more than {MAX_SCHEMA_NODES} values")));
+            return Err(Error::invalid_input(format!(
+                "the schema holds more than {MAX_SCHEMA_NODES} values"
+            )));
         }
         if depth > MAX_SCHEMA_DEPTH {
             return Err(Error::invalid_input(format!("the schema is nested deeper than {MAX_SCHEMA_DEPTH}")));
         }
         match value {
             Value::Object(map) => {
-                if let Some(keyword) = REFERENCES.iter().find(|key| map.get(**key).is_some_and(Value::is_string)) {
+                if let Some(keyword) =
+                    REFERENCES.iter().find(|key| map.get(**key).is_some_and(Value::is_string))
+                {
                     return Err(Error::invalid_input(format!(
                         "the schema uses `{keyword}`; write the type in its place, references are not followed"
                     )));

@@ -36,7 +36,8 @@ pub struct SourceFile {
 
 impl Lock {
     pub(super) fn to_toml(&self) -> Result<String> {
-        let body = toml::to_string(self).map_err(|error| Error::internal(format!("`{LOCK_FILE}`: {error}")))?;
+        let body =
+            toml::to_string(self).map_err(|error| Error::internal(format!("`{LOCK_FILE}`: {error}")))?;
         Ok(format!("# Written by `puna plugin build`: what the component beside it was built from.\n{body}"))
     }
 }
@@ -51,8 +52,8 @@ pub fn verify(folder: impl AsRef<Path>) -> Result<Lock> {
     let folder = folder.as_ref();
     let path = folder.join(LOCK_FILE);
     let text = fs::read_to_string(&path).map_err(|error| Error::from_io("read", &path, error))?;
-    let lock: Lock =
-        toml::from_str(&text).map_err(|error| Error::invalid_input(format!("`{}`: {error}", path.display())))?;
+    let lock: Lock = toml::from_str(&text)
+        .map_err(|error| Error::invalid_input(format!("`{}`: {error}", path.display())))?;
     let stale = |what: String| {
         Error::new(
             ErrorKind::Corrupt,

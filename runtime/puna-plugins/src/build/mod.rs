@@ -131,8 +131,9 @@ pub fn build(folder: impl AsRef<Path>, options: &BuildOptions) -> Result<BuildRe
 fn read_authored(folder: &Path) -> Result<Authored> {
     let path = folder.join(PLUGIN_FILE);
     let text = fs::read_to_string(&path).map_err(|error| Error::from_io("read", &path, error))?;
-    toml::from_str(&text)
-        .map_err(|error| Error::invalid_input(format!("`{}`: {}", path.display(), error.to_string().trim_end())))
+    toml::from_str(&text).map_err(|error| {
+        Error::invalid_input(format!("`{}`: {}", path.display(), error.to_string().trim_end()))
+    })
 }
 
 /// Runs the describing module and reads what the code says of its tools.

@@ -19,10 +19,9 @@ const DESCRIBE_FUEL: u64 = 2_000_000_000;
 /// uses and nothing else: there is no WASI in it.
 pub fn to_component(module: &Path) -> Result<Vec<u8>> {
     let bytes = fs::read(module).map_err(|error| Error::from_io("read", module, error))?;
-    ComponentEncoder::default()
-        .module(&bytes)
-        .and_then(|encoder| encoder.validate(true).encode())
-        .map_err(|error| Error::invalid_input(format!("the module makes no component of the contract: {error:#}")))
+    ComponentEncoder::default().module(&bytes).and_then(|encoder| encoder.validate(true).encode()).map_err(
+        |error| Error::invalid_input(format!("the module makes no component of the contract: {error:#}")),
+    )
 }
 
 /// Asks a module that was compiled to describe itself for its tools, as JSON. It runs alone, with every
@@ -30,7 +29,9 @@ pub fn to_component(module: &Path) -> Result<Vec<u8>> {
 pub fn describe(module: &Path) -> Result<Vec<u8>> {
     let bytes = fs::read(module).map_err(|error| Error::from_io("read", module, error))?;
     run_describe(&bytes).map_err(|error| {
-        Error::invalid_input(format!("the plugin does not describe its tools: {error:#}; list them with `puna_plugin::tools!`"))
+        Error::invalid_input(format!(
+            "the plugin does not describe its tools: {error:#}; list them with `puna_plugin::tools!`"
+        ))
     })
 }
 

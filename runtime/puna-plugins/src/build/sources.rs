@@ -21,8 +21,9 @@ pub struct Metadata {
     pub target_dir: PathBuf,
     /// The file name of the library, without its suffix.
     pub library: String,
-    /// The folders of the path dependencies, and files beside them that they name.
-    path_dependencies: Vec<PathBuf>,
+    /// The folders of the path dependencies.
+    pub path_dependencies: Vec<PathBuf>,
+    /// Files beside their packages that these name as their sources.
     extra_files: Vec<PathBuf>,
 }
 
@@ -94,7 +95,12 @@ pub fn metadata(folder: &Path, options: &BuildOptions) -> Result<Metadata> {
     let manifest_path = manifest.canonicalize().map_err(|error| Error::from_io("read", &manifest, error))?;
     let mut command = Command::new(cargo());
     command
-        .args(["metadata", "--format-version=1", "--filter-platform=wasm32-unknown-unknown", "--manifest-path"])
+        .args([
+            "metadata",
+            "--format-version=1",
+            "--filter-platform=wasm32-unknown-unknown",
+            "--manifest-path",
+        ])
         .arg(&manifest_path);
     add_options(&mut command, options);
     let output = command.output().map_err(|error| unavailable(&error))?;
@@ -232,5 +238,8 @@ pub fn add_options(command: &mut Command, options: &BuildOptions) {
 }
 
 pub fn unavailable(error: &std::io::Error) -> Error {
-    Error::new(ErrorKind::Unavailable, format!("`cargo` does not start: {error}; install Rust from https://rustup.rs"))
+    Error::new(
+        ErrorKind::Unavailable,
+        format!("`cargo` does not start: {error}; install Rust from https://rustup.rs"),
+    )
 }

@@ -144,6 +144,14 @@ impl Toolchain {
     /// component, and no two machines would build the same one.
     fn flags(&self, metadata: &Metadata) -> OsString {
         let mut remaps = vec![(metadata.workspace_root.clone(), "/plugin".to_owned())];
+        // Those outside the workspace, under their names alone. The last remapping that fits wins.
+        for dependency in &metadata.path_dependencies {
+            if let Some(name) =
+                dependency.file_name().filter(|_| !dependency.starts_with(&metadata.workspace_root))
+            {
+                remaps.push((dependency.clone(), format!("/dependency/{}", name.to_string_lossy())));
+            }
+        }
         for registry in registries() {
             remaps.push((registry, "/registry".to_owned()));
         }
@@ -168,7 +176,8 @@ fn registries() -> Vec<PathBuf> {
         .map(PathBuf::from)
         .or_else(|| std::env::home_dir().map(|home| home.join(".cargo")));
     let entries = home.and_then(|home| fs::read_dir(home.join("registry/src")).ok());
-    let mut folders: Vec<PathBuf> = entries.into_iter().flatten().flatten().map(|entry| entry.path()).collect();
+    let mut folders: Vec<PathBuf> =
+        entries.into_iter().flatten().flatten().map(|entry| entry.path()).collect();
     folders.sort();
     folders
 }

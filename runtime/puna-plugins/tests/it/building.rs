@@ -1,0 +1,124 @@
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use puna_core::ErrorKind;
+use puna_plugins::{BuildOptions, Lock, Manifest, SourceFile, build, embed_manifest, verify};
+use sha2::{Digest as _, Sha256};
+
+use crate::guests::{Guest, HOST, manifest};
+
+const PLUGIN_TOML: &str =
+    "name = \"guest\"\nversion = \"0.1.0\"\ncontract = \"0.1.0\"\ndescription = \"A guest.\"\n";
+
+fn hex(bytes: &[u8]) -> String {
+    format!("{:x}", Sha256::digest(bytes))
+}
+
+/// A folder with a plugin of three files.
+fn sources(folder: &Path) {
+    fs::create_dir(folder.join("src")).expect("a folder");
+    fs::write(folder.join("Cargo.toml"), "[package]\nname = \"guest\"\n").expect("a write");
+    fs::write(folder.join("src/lib.rs"), "// A guest.\n").expect("a write");
+    fs::write(folder.join("plugin.toml"), PLUGIN_TOML).expect("a write");
+}
+
+/// The same with a component and a record, as a build leaves them.
+fn built(folder: &Path) {
+    sources(folder);
+    let files: Vec<SourceFile> = ["Cargo.toml", "plugin.toml", "src/lib.rs"]
+        .map(|path| SourceFile {
+            path: path.to_owned(),
+            sha256: hex(&fs::read(folder.join(path)).expect("a file")),
+        })
+        .into();
+    let mut list = Vec::new();
+    for file in &files {
+        list.extend((file.path.len() as u64).to_le_bytes());
+        list.extend(file.path.bytes().chain(file.sha256.bytes()));
+    }
+    let source = hex(&list);
+    let mut component = Guest::echo().component();
+    embed_manifest(&mut component, &Manifest { source: Some(source.clone()), ..manifest() })
+        .expect("a manifest");
+    let lock = Lock { component: hex(&component), source, toolchain: "by hand".to_owned(), files };
+    fs::write(folder.join("guest.wasm"), component).expect("a write");
+    fs::write(folder.join("plugin.lock"), toml::to_string(&lock).expect("TOML")).expect("a write");
+}
+
+#[test]
+fn sources_that_cannot_be_built_say_why() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let fails = |words: &str, kind| {
+        let error = build(folder.path(), &BuildOptions::default()).expect_err("an error");
+        assert_eq!(error.kind(), kind, "{error}");
+        assert!(error.to_string().contains(words), "{error}");
+    };
+    fails("plugin.toml", ErrorKind::NotFound);
+    sources(folder.path());
+    let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).expect("a write");
+    write("plugin.toml", &format!("{PLUGIN_TOML}colour = \"red\"\n"));
+    fails("colour", ErrorKind::InvalidInput);
+    write("plugin.toml", &format!("{PLUGIN_TOML}[asks]\nroot = \"please\"\n"));
+    fails("root", ErrorKind::InvalidInput);
+    write("plugin.toml", PLUGIN_TOML);
+    write("Cargo.toml", "[package]\nname = 1\n");
+    fails("cargo metadata", ErrorKind::InvalidInput);
+    assert_eq!(verify(folder.path()).expect_err("no record").kind(), ErrorKind::NotFound);
+}
+
+#[test]
+fn a_record_is_held_against_every_file() {
+    let check = |change: &dyn Fn(&Path), expect: Option<(ErrorKind, &str)>| {
+        let folder = tempfile::tempdir().expect("a folder");
+        built(folder.path());
+        change(folder.path());
+        let found = verify(folder.path()).err();
+        let kinds = (found.as_ref().map(puna_core::Error::kind), expect.map(|(kind, _)| kind));
+        assert_eq!(kinds.0, kinds.1, "{found:?}");
+        if let (Some(error), Some((_, words))) = (found, expect) {
+            assert!(error.to_string().contains(words), "{error}");
+        }
+    };
+    let put = |name: &'static str, text: &'static [u8]| {
+        move |folder: &Path| fs::write(folder.join(name), text).expect("a write")
+    };
+    check(&|_| {}, None);
+    check(&put("README.md", b"no source"), None);
+    check(&put("src/lib.rs", b"// Changed.\n"), Some((ErrorKind::Corrupt, "src/lib.rs")));
+    check(&put("src/new.rs", b""), Some((ErrorKind::Corrupt, "`src/new.rs` is new")));
+    check(&put("plugin.toml", b"name = \"guest\"\n"), Some((ErrorKind::Corrupt, "plugin.toml")));
+    check(&put("guest.wasm", b""), Some((ErrorKind::InvalidInput, "")));
+    check(&put("plugin.lock", b"nothing"), Some((ErrorKind::InvalidInput, "plugin.lock")));
+    check(
+        &|folder| fs::remove_file(folder.join("src/lib.rs")).expect("a file"),
+        Some((ErrorKind::NotFound, "lib.rs")),
+    );
+    check(
+        &|folder| fs::write(folder.join("guest.wasm"), Guest::saying(b"1").plugin()).expect("a write"),
+        Some((ErrorKind::Corrupt, "not the component that was recorded")),
+    );
+}
+
+/// The folders beside the contract that hold a plugin.
+fn first_party_plugins() -> Vec<PathBuf> {
+    let plugins = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../plugins");
+    let folders = fs::read_dir(plugins).expect("the plugins").map(|entry| entry.expect("an entry").path());
+    let mut folders: Vec<PathBuf> = folders.filter(|folder| folder.join("plugin.toml").exists()).collect();
+    folders.sort();
+    folders
+}
+
+#[tokio::test]
+async fn committed_components_are_what_their_source_builds() {
+    for folder in first_party_plugins() {
+        verify(&folder).unwrap_or_else(|error| panic!("{error}"));
+        let name = folder.file_name().expect("a name").to_string_lossy().into_owned();
+        let plugin = HOST.load(folder.join(format!("{name}.wasm"))).await.expect("a plugin that loads");
+        assert_eq!(plugin.manifest().name, name);
+        // The purest sandbox: nothing but the contract.
+        let imports = &plugin.inspection().imports;
+        assert!(imports.iter().all(|import| import.starts_with("puna:plugin/")), "{imports:?}");
+    }
+}

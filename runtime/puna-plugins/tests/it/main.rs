@@ -1,0 +1,7 @@
+//! The host against guests of every temper, and the records of the committed components.
+
+mod building;
+mod caching;
+mod calling;
+mod guests;
+mod loading;
