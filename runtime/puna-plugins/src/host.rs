@@ -1,12 +1,9 @@
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
-    thread,
-    time::Duration,
 };
 
 use puna_core::{Error, Result};
-use tokio::sync::Semaphore;
 use wasmtime::{
     Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig,
     component::{Component, HasSelf, Linker},
@@ -18,10 +15,8 @@ use crate::{
     contract::bindings::{self, ToolPre},
     guest::GuestState,
     inspect::{self, inspect, read_component},
+    turns::Turns,
 };
-
-/// How often a running guest hands its thread back: the grain of deadlines and cancellation.
-const TICK: Duration = Duration::from_millis(10);
 
 /// Address space for one linear memory where there is plenty: bounds checks cost nothing then.
 const FAST_RESERVATION: u64 = 4 << 30;
@@ -54,7 +49,7 @@ pub struct PluginHost(Arc<Inner>);
 struct Inner {
     engine: Engine,
     linker: Linker<GuestState>,
-    permits: Arc<Semaphore>,
+    turns: Arc<Turns>,
     cache: Option<Cache>,
 }
 
@@ -69,9 +64,9 @@ impl PluginHost {
         let mut linker = Linker::new(&engine);
         bindings::Tool::add_to_linker::<_, HasSelf<GuestState>>(&mut linker, |state| state)
             .map_err(|error| Error::internal(format!("the contract cannot be linked: {error:#}")))?;
-        start_ticker(&engine)?;
+        let turns = Arc::new(Turns::new(&engine, calls)?);
         let cache = options.cache_dir.and_then(|folder| Cache::open(&folder, &engine));
-        Ok(Self(Arc::new(Inner { engine, linker, permits: Arc::new(Semaphore::new(calls)), cache })))
+        Ok(Self(Arc::new(Inner { engine, linker, turns, cache })))
     }
 
     /// Loads a component: inspects it, and compiles it or takes it from the cache, on a thread where it
@@ -117,7 +112,7 @@ impl PluginHost {
         let pre = linker.instantiate_pre(&component).and_then(ToolPre::new).map_err(|error| {
             Error::invalid_input(format!("the component does not fit the contract: {error:#}"))
         })?;
-        Plugin::new(pre, Arc::clone(&self.0.permits), inspection)
+        Plugin::new(pre, Arc::clone(&self.0.turns), inspection)
     }
 
     fn compile(&self, bytes: &[u8]) -> Result<Component> {
@@ -192,20 +187,4 @@ fn pool(calls: usize) -> InstanceAllocationStrategy {
         .max_memory_size(usize::try_from(MAX_MEMORY_BYTES).unwrap_or(usize::MAX))
         .max_unused_warm_slots(slots(1));
     InstanceAllocationStrategy::Pooling(pool)
-}
-
-/// Ticks for as long as the engine lives. The thread holds it weakly: it keeps nothing alive.
-fn start_ticker(engine: &Engine) -> Result<()> {
-    let engine = engine.weak();
-    thread::Builder::new()
-        .name("puna-plugin-ticker".to_owned())
-        .spawn(move || {
-            while let Some(engine) = engine.upgrade() {
-                engine.increment_epoch();
-                drop(engine);
-                thread::sleep(TICK);
-            }
-        })
-        .map_err(|error| Error::internal(format!("the ticker thread does not start: {error}")))?;
-    Ok(())
 }

@@ -22,6 +22,10 @@
 //!   itself alone.
 
 mod build;
+#[cfg(unix)]
+mod cache;
+#[cfg(not(unix))]
+#[path = "cache_disabled.rs"]
 mod cache;
 mod contract;
 mod grants;
@@ -32,6 +36,7 @@ mod limits;
 mod manifest;
 mod plugin;
 mod schema;
+mod turns;
 
 pub use build::{BuildOptions, BuildReport, Lock, SourceFile, build, verify};
 pub use contract::CONTRACT;

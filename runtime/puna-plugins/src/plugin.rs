@@ -4,7 +4,6 @@ use async_trait::async_trait;
 use jsonschema::Validator;
 use puna_core::{Error, Result, Tool, ToolContext, ToolError, ToolErrorKind, ToolSchema};
 use serde_json::Value;
-use tokio::sync::Semaphore;
 use tracing::Instrument as _;
 use wasmtime::{Store, Trap};
 
@@ -13,6 +12,7 @@ use crate::{
     contract::bindings::ToolPre,
     guest::{GuestState, scrub, tool_error},
     schema,
+    turns::Turns,
 };
 
 /// What a result may hold beside its text when it is copied out of the guest: the record around it.
@@ -24,7 +24,7 @@ pub struct Plugin(Arc<Loaded>);
 
 struct Loaded {
     pre: ToolPre<GuestState>,
-    permits: Arc<Semaphore>,
+    turns: Arc<Turns>,
     inspection: Inspection,
     name: Arc<str>,
     functions: Vec<Function>,
@@ -37,11 +37,7 @@ struct Function {
 }
 
 impl Plugin {
-    pub(crate) fn new(
-        pre: ToolPre<GuestState>,
-        permits: Arc<Semaphore>,
-        inspection: Inspection,
-    ) -> Result<Self> {
+    pub(crate) fn new(pre: ToolPre<GuestState>, turns: Arc<Turns>, inspection: Inspection) -> Result<Self> {
         let function = |schema: &ToolSchema| {
             Ok(Function {
                 parameters: schema::compile(&schema.parameters)?,
@@ -51,7 +47,7 @@ impl Plugin {
         };
         let functions = inspection.manifest.tools.iter().map(function).collect::<Result<_, Error>>()?;
         let name = inspection.manifest.name.as_str().into();
-        Ok(Self(Arc::new(Loaded { pre, permits, inspection, name, functions })))
+        Ok(Self(Arc::new(Loaded { pre, turns, inspection, name, functions })))
     }
 
     /// What the plugin says about itself.
@@ -138,9 +134,7 @@ impl PluginTool {
     /// Instantiates and calls, within the call's time and memory. The wait for a turn is the caller's.
     async fn run(&self, arguments: &str) -> Result<String, ToolError> {
         let loaded = &*self.plugin.0;
-        let _permit = loaded.permits.acquire().await.map_err(|_| {
-            ToolError::new(ToolErrorKind::Internal, "the plugin host has ended") // Nothing closes the semaphore.
-        })?;
+        let _turn = loaded.turns.take().await;
         let state = GuestState::new(Arc::clone(&loaded.name), self.grants.clone(), &self.limits);
         let mut store = Store::new(loaded.pre.engine(), state);
         store.limiter(|state| &mut state.memory);

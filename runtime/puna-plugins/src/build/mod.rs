@@ -147,14 +147,22 @@ fn read_tools(module: &Path) -> Result<Vec<ToolSchema>> {
 fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let write = |error| Error::from_io("write", path, error);
-    let mut file = tempfile::Builder::new().permissions(readable()).tempfile_in(folder).map_err(write)?;
+    let mut file = builder().tempfile_in(folder).map_err(write)?;
     file.write_all(bytes).map_err(write)?;
     file.persist(path).map_err(|error| write(error.error))?;
     Ok(())
 }
 
 /// A component is no secret, unlike what temporary files mostly hold.
-fn readable() -> fs::Permissions {
+#[cfg(unix)]
+fn builder() -> tempfile::Builder<'static, 'static> {
     use std::os::unix::fs::PermissionsExt as _;
-    fs::Permissions::from_mode(0o644)
+    let mut builder = tempfile::Builder::new();
+    builder.permissions(fs::Permissions::from_mode(0o644));
+    builder
+}
+
+#[cfg(not(unix))]
+fn builder() -> tempfile::Builder<'static, 'static> {
+    tempfile::Builder::new()
 }

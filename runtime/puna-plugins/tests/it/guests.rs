@@ -2,7 +2,7 @@
 
 use std::{path::Path, sync::LazyLock, time::Duration};
 
-use puna_core::{Result, Tool, ToolContext, ToolError, ToolSchema};
+use puna_core::{Result, ToolContext, ToolError, ToolSchema};
 use puna_plugins::{Grants, HostOptions, Limits, MANIFEST_SECTION, Manifest, PluginHost, embed_manifest};
 use serde_json::{Value, json};
 use wit_component::{ComponentEncoder, StringEncoding};

@@ -1,6 +1,7 @@
 //! The host against guests of every temper, and the records of the committed components.
 
 mod building;
+#[cfg(unix)]
 mod caching;
 mod calling;
 mod guests;

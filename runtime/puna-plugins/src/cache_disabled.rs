@@ -1,0 +1,25 @@
+//! Where files have no owner and mode to trust, nothing is cached.
+
+use std::path::Path;
+
+use wasmtime::Engine;
+
+/// Never made: see [`Cache::open`].
+pub enum Cache {}
+
+impl Cache {
+    /// None: loading compiled code is running it, and nothing here tells whose it is.
+    pub fn open(_: &Path, _: &Engine) -> Option<Self> {
+        None
+    }
+
+    /// The compiled code of the component with this digest, if there is any to trust.
+    pub fn get(&self, _: &str) -> Option<Vec<u8>> {
+        match *self {}
+    }
+
+    /// Stores compiled code.
+    pub fn put(&self, _: &str, _: &[u8]) {
+        match *self {}
+    }
+}
