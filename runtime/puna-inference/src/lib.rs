@@ -1,1 +1,20 @@
-//! Runs ONNX Llama models through ONNX Runtime.
+//! Runs ONNX Llama models through ONNX Runtime, in this process.
+//!
+//! Invariants: the only crate that names ONNX Runtime. A loaded model never touches the network,
+//! and no Python runs beside the one installation of the library in [`provision`]. A prompt that does not fit
+//! is an error, never a cut.
+
+mod cache;
+mod engine;
+mod folder;
+mod graph;
+mod layout;
+mod model;
+pub mod provision;
+mod runtime;
+mod sampler;
+
+pub use folder::ModelFolder;
+pub use model::{LoadOptions, ModelDetails, ModelReport, OnnxModel, examine};
+pub use runtime::{Runtime, RuntimeReport, report};
+pub use sampler::Sampler;

@@ -5,12 +5,12 @@
 //!
 //! ```no_run
 //! use futures_util::StreamExt;
-//! use puna::{AgentSpec, Event, Stack};
+//! use puna::{AgentSpec, Event, Message, Stack};
 //!
 //! # async fn example() -> puna::Result<()> {
 //! let stack = Stack::builder().build()?;
 //! let agent = stack.agent(AgentSpec::from_file("agent.yaml")?).build().await?;
-//! let mut events = agent.run("lunch", "What is 1234 times 5678?", Default::default());
+//! let mut events = agent.run("lunch", Message::user("What is 1234 times 5678?"), Default::default());
 //! while let Some(event) = events.next().await {
 //!     if let Event::TextDelta { text } = event? {
 //!         print!("{text}");
@@ -26,10 +26,10 @@ mod doctor;
 mod function_tool;
 mod stack;
 
-pub use doctor::{Doctor, doctor};
+pub use doctor::{AgentReport, Doctor, Finding, Folder, Machine, StoreReport, doctor};
 pub use function_tool::tool;
-pub use puna_agent::{Agent, EventStream, RunOptions};
+pub use puna_agent::{Agent, EventStream, Limits, RunOptions, Unfinished};
 pub use puna_core::*;
 pub use puna_plugins as plugins;
 pub use puna_spec::AgentSpec;
-pub use stack::{AgentBuilder, Stack, StackBuilder, check_plugins, format_time, new_session_name};
+pub use stack::{AgentBuilder, Stack, StackBuilder, check_plugins};

