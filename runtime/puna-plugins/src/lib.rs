@@ -38,7 +38,7 @@ mod plugin;
 mod schema;
 mod turns;
 
-pub use build::{BuildOptions, BuildReport, Lock, SourceFile, build, verify};
+pub use build::{BuildCheck, BuildOptions, BuildReport, Lock, SourceFile, build, check_build, verify};
 pub use contract::CONTRACT;
 pub use grants::{Grant, Grants};
 pub use host::{HostOptions, PluginHost};

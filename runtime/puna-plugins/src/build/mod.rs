@@ -27,12 +27,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use puna_core::{Error, Result, ToolSchema};
+use puna_core::{Error, ErrorKind, Result, ToolSchema};
 use serde::{Deserialize, Serialize};
 
 pub use lock::{Lock, SourceFile, verify};
 
-use crate::{Grant, Inspection, Manifest, embed_manifest, inspect};
+use crate::{Grant, Inspection, Manifest, embed_manifest, inspect, inspect_file};
 
 /// The file in a plugin's folder that its author writes.
 const PLUGIN_FILE: &str = "plugin.toml";
@@ -65,6 +65,18 @@ pub struct BuildReport {
     pub toolchain: String,
     /// What the component is.
     pub inspection: Inspection,
+}
+
+/// How a committed component compares with a new build.
+#[derive(Clone, Debug, Serialize)]
+pub struct BuildCheck {
+    /// Whether the two are the same to the byte; if not, another toolchain built the committed one and
+    /// their manifests are the same.
+    pub identical: bool,
+    /// What compiled it now.
+    pub toolchain: String,
+    /// What compiled the committed one.
+    pub recorded_toolchain: String,
 }
 
 /// What the author writes; the tools come from the code.
@@ -126,6 +138,33 @@ pub fn build(folder: impl AsRef<Path>, options: &BuildOptions) -> Result<BuildRe
     write_whole(&output, &component)?;
     write_whole(&lock_path, lock.to_toml()?.as_bytes())?;
     Ok(BuildReport { component: output, lock: lock_path, toolchain: lock.toolchain, inspection })
+}
+
+/// Builds a plugin again, beside what is there, and holds the result against the committed component:
+/// the same to the byte from the toolchain that is recorded, the same manifest from another.
+///
+/// # Errors
+/// Those of [`verify`] and [`build`]; corrupt when the committed component is not what the source builds.
+pub fn check_build(folder: impl AsRef<Path>, options: &BuildOptions) -> Result<BuildCheck> {
+    let folder = folder.as_ref();
+    let lock = verify(folder)?;
+    let committed = folder.join(format!("{}.wasm", read_authored(folder)?.name));
+    let recorded = inspect_file(&committed)?;
+    let scratch = tempfile::tempdir().map_err(|error| Error::from_io("make", std::env::temp_dir(), error))?;
+    let output = Some(scratch.path().join("component.wasm"));
+    let report = build(folder, &BuildOptions { output, ..options.clone() })?;
+    let identical = report.inspection.digest == recorded.digest;
+    if !identical && (report.toolchain == lock.toolchain || report.inspection.manifest != recorded.manifest) {
+        return Err(Error::new(
+            ErrorKind::Corrupt,
+            format!(
+                "`{}` is not what its source builds; build again with `puna plugin build {}`",
+                committed.display(),
+                folder.display()
+            ),
+        ));
+    }
+    Ok(BuildCheck { identical, toolchain: report.toolchain, recorded_toolchain: lock.toolchain })
 }
 
 fn read_authored(folder: &Path) -> Result<Authored> {

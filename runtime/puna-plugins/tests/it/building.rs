@@ -3,11 +3,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use puna_core::ErrorKind;
-use puna_plugins::{BuildOptions, Lock, Manifest, SourceFile, build, embed_manifest, verify};
+use puna_core::{ErrorKind, ToolErrorKind};
+use puna_plugins::{
+    BuildOptions, Grant, Grants, Limits, Lock, Manifest, SourceFile, build, embed_manifest, verify,
+};
+use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use crate::guests::{Guest, HOST, manifest};
+use crate::guests::{Guest, HOST, context, manifest};
 
 const PLUGIN_TOML: &str =
     "name = \"guest\"\nversion = \"0.1.0\"\ncontract = \"0.1.0\"\ndescription = \"A guest.\"\n";
@@ -123,4 +126,41 @@ async fn committed_components_are_those_recorded_for_their_source() {
         let imports = &plugin.inspection().imports;
         assert!(imports.iter().all(|import| import.starts_with("puna:plugin/")), "{imports:?}");
     }
+}
+
+/// The same component, run by the host: one row shows that arguments, schemas and results fit together.
+#[tokio::test]
+async fn committed_components_answer() {
+    let check = async |plugin: &str,
+                       tool: &str,
+                       grants: Grants,
+                       arguments: Value,
+                       expect: Result<Value, ToolErrorKind>| {
+        let plugins = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../plugins");
+        let plugin = HOST.load(plugins.join(plugin).join(format!("{plugin}.wasm"))).await.expect("a plugin");
+        let tools = plugin.tools(&grants, &Limits::default());
+        let tool = tools.iter().find(|it| it.schema().name == tool).expect("a tool");
+        let found = tool.call(arguments, &context()).await;
+        match expect {
+            // Of a result only what the row names.
+            Ok(expect) => {
+                let found = found.expect("a result");
+                for (key, value) in expect.as_object().expect("an object") {
+                    assert_eq!(&found[key], value, "{found}");
+                }
+            }
+            Err(kind) => assert_eq!(found.expect_err("a failure").kind, kind),
+        }
+    };
+    let none = Grants::default;
+    let times = json!({"expression": "1234 times 5678"});
+    check("calculator", "calculate", none(), times, Ok(json!({"value": "7006652"}))).await;
+    let missing = json!({"expresion": "1"});
+    check("calculator", "calculate", none(), missing, Err(ToolErrorKind::InvalidInput)).await;
+    let days = json!({"start": "2024-02-28", "end": "2024-03-01"});
+    check("datetime", "days_between", none(), days, Ok(json!({"days": 2}))).await;
+    let place = || json!({"place": "UTC"});
+    check("datetime", "current_time", none(), place(), Err(ToolErrorKind::Denied)).await;
+    check("datetime", "current_time", Grants::from([Grant::Clock]), place(), Ok(json!({"zone": "UTC"})))
+        .await;
 }
