@@ -52,19 +52,24 @@ pub struct GenerateRequest {
 pub struct GenerateOptions {
     /// The most tokens to generate; without it, as many as the context holds.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
     pub max_tokens: Option<u32>,
     /// 0 (the default) takes the likeliest token; higher values flatten the distribution.
+    #[schemars(range(min = 0.0))]
     pub temperature: f32,
     /// Only the k likeliest tokens; 0 (the default) is all.
     pub top_k: u32,
     /// Only the likeliest tokens whose probabilities reach this sum.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(max = 1.0), extend("exclusiveMinimum" = 0.0))]
     pub top_p: Option<f32>,
     /// Only tokens at least this fraction as likely as the likeliest.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.0, max = 1.0))]
     pub min_p: Option<f32>,
     /// Divides the logits of tokens already seen (above 1 discourages, 1 is off), as in CTRL.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("exclusiveMinimum" = 0.0))]
     pub repetition_penalty: Option<f32>,
     /// The seed of sampling; the same seed, model and input give the same output.
     #[serde(skip_serializing_if = "Option::is_none")]
