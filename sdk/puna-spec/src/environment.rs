@@ -1,13 +1,30 @@
-/// The process's environment.
+use crate::node::{MAX_TEXT_BYTES, quote};
+
+/// The process's environment; a variable that is not Unicode counts as not set.
 pub(crate) fn of_process(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
-/// Puts the values of `${NAME}` into a text; `$${` is a plain `${`. What a variable holds is not looked at again.
+/// Something wrong with a `${NAME}`.
+#[derive(Debug)]
+pub(crate) struct Problem {
+    /// The piece of text that is wrong.
+    pub piece: String,
+    /// What is wrong with it.
+    pub message: String,
+}
+
+/// Puts the values of `${NAME}` into a text; `$${` is a plain `${`. What a variable holds is not looked at
+/// again. The result is at most `room` bytes long.
 ///
-/// The error is the message to show.
-pub(crate) fn expand(text: &str, environment: &dyn Fn(&str) -> Option<String>) -> Result<String, String> {
-    let mut out = String::with_capacity(text.len());
+/// The errors tell every variable that is wrong, and never what a variable holds.
+pub(crate) fn expand(
+    text: &str,
+    environment: &dyn Fn(&str) -> Option<String>,
+    room: usize,
+) -> Result<String, Vec<Problem>> {
+    let mut out = String::new();
+    let mut problems = Vec::new();
     let mut rest = text;
     while let Some(at) = rest.find("${") {
         if rest[..at].ends_with('$') {
@@ -18,20 +35,35 @@ pub(crate) fn expand(text: &str, environment: &dyn Fn(&str) -> Option<String>) -
         }
         out.push_str(&rest[..at]);
         let inner = &rest[at + 2..];
-        let end = inner.find('}').ok_or("`${` without its `}`; write `$${` for a plain `${`")?;
-        let name = &inner[..end];
-        let valid = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
-            && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
-        if !valid {
-            return Err(format!(
-                "`${{{name}}}` is not an environment variable's name; only `${{NAME}}` is read"
-            ));
+        let Some(end) = inner.find('}') else {
+            let message = "`${` without its `}`; write `$${` for a plain `${`".to_owned();
+            problems.push(Problem { piece: rest[at..].to_owned(), message });
+            return Err(problems);
+        };
+        let (name, piece) = (&inner[..end], &rest[at..at + end + 3]);
+        let value = if is_name(name) {
+            environment(name).ok_or_else(|| format!("the environment variable {} is not set", quote(name)))
+        } else {
+            Err(format!("{} is not an environment variable's name; only `${{NAME}}` is read", quote(piece)))
+        };
+        match value {
+            Ok(value) if out.len() + value.len() <= room => out.push_str(&value),
+            Ok(_) => {
+                let message = format!(
+                    "with the environment's values the file holds more than {MAX_TEXT_BYTES} bytes of text"
+                );
+                problems.push(Problem { piece: piece.to_owned(), message });
+                return Err(problems);
+            }
+            Err(message) => problems.push(Problem { piece: piece.to_owned(), message }),
         }
-        let value =
-            environment(name).ok_or_else(|| format!("the environment variable `{name}` is not set"))?;
-        out.push_str(&value);
         rest = &inner[end + 1..];
     }
     out.push_str(rest);
-    Ok(out)
+    if problems.is_empty() { Ok(out) } else { Err(problems) }
+}
+
+fn is_name(name: &str) -> bool {
+    name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }

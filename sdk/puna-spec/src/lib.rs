@@ -12,11 +12,12 @@ mod environment;
 mod node;
 mod spec;
 mod units;
+mod values;
 
 pub use diagnostic::{Diagnostic, Diagnostics};
 pub use spec::{
-    AgentLimits, AgentSpec, Grant, HistoryPolicy, MemorySpec, ModelSpec, OutputSpec, PluginLimits,
-    PluginSpec, Version,
+    AgentLimits, AgentSpec, Grant, HistoryPolicy, MAX_NAME_CHARS, MemorySpec, ModelSpec, OutputSpec,
+    PluginLimits, PluginSpec, Version,
 };
 pub use units::{ByteSize, Span};
 

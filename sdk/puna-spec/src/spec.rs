@@ -10,14 +10,25 @@ use serde_json::Value;
 
 use crate::{ByteSize, Diagnostics, Span, decode, environment};
 
+/// Longest name of an agent or a function, in characters: it is part of keys, file names and prompts.
+pub const MAX_NAME_CHARS: usize = 64;
+
+/// What a function's name looks like.
+const FUNCTION_PATTERN: &str = "^[A-Za-z0-9_-]{1,64}$";
+
+/// What an agent's name looks like, or a text that takes it from the environment.
+const NAME_PATTERN: &str = r"^[A-Za-z0-9_-]{1,64}$|\$\{";
+
 /// An agent as `agent.yaml` describes it.
+///
+/// [`AgentSpec::from_file`] and [`AgentSpec::parse`] check everything; `serde` alone checks only the shape.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AgentSpec {
     /// The version of this file's form.
     pub version: Version,
     /// The agent's name: letters, digits, `-` and `_`.
-    #[schemars(regex(pattern = "^[A-Za-z0-9_-]{1,64}$"))]
+    #[schemars(regex(pattern = NAME_PATTERN))]
     pub name: String,
     /// What the agent is for, for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -83,6 +94,7 @@ impl JsonSchema for Version {
 #[serde(deny_unknown_fields)]
 pub struct ModelSpec {
     /// The model's folder; a relative path starts at this file's folder.
+    #[schemars(length(min = 1))]
     pub path: PathBuf,
     /// Threads for one step of the model; without it, the machine's cores.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -100,9 +112,11 @@ pub struct ModelSpec {
 #[serde(deny_unknown_fields)]
 pub struct PluginSpec {
     /// The plugin's component; a relative path starts at this file's folder.
+    #[schemars(length(min = 1))]
     pub plugin: PathBuf,
     /// Only these functions; without it, all of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1), inner(regex(pattern = FUNCTION_PATTERN)), extend("uniqueItems" = true))]
     pub functions: Option<Vec<String>>,
     /// What the plugin may do beyond computing; nothing unless it stands here.
     #[serde(default)]
@@ -134,9 +148,6 @@ pub struct PluginLimits {
     /// Size of a result.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub result: Option<ByteSize>,
-    /// Calls at the same time.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub concurrency: Option<NonZeroU32>,
 }
 
 /// What is remembered.
@@ -237,7 +248,8 @@ impl AgentSpec {
         decode::decode(content, name, environment)
     }
 
-    /// The JSON Schema of `agent.yaml`, draft 2020-12.
+    /// The JSON Schema of `agent.yaml`, draft 2020-12. Every file that is read satisfies it, except that a
+    /// key may stand without a value.
     pub fn json_schema() -> Value {
         let mut schema = schemars::schema_for!(AgentSpec).to_value();
         schema["title"] = "Puna agent".into();

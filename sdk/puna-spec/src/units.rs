@@ -3,11 +3,25 @@ use std::{borrow::Cow, fmt, str::FromStr, time::Duration};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
-/// A size, written with its unit: `64MiB`, `500kB`, `1024B`.
+/// A size above 0, written with its unit: `64MiB`, `500kB`, `1024B`.
+///
+/// ```
+/// use puna_spec::ByteSize;
+/// assert_eq!("64MiB".parse(), Ok(ByteSize(64 << 20)));
+/// assert_eq!(ByteSize(2048).to_string(), "2KiB");
+/// assert_eq!("64".parse::<ByteSize>(), Err("expected a size with its unit, for example 64MiB".to_owned()));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ByteSize(pub u64);
 
-/// A length of time, written with its unit: `500ms`, `5s`, `2m`, `1h`.
+/// A length of time above 0 in whole milliseconds, written with its unit: `500ms`, `5s`, `2m`, `1h`.
+///
+/// ```
+/// use std::time::Duration;
+/// use puna_spec::Span;
+/// assert_eq!("2m".parse(), Ok(Span(Duration::from_secs(120))));
+/// assert_eq!(Span(Duration::from_millis(1500)).to_string(), "1500ms");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Span(pub Duration);
 
@@ -26,12 +40,17 @@ const SIZES: [(&str, u64); 7] = [
 const TIMES: [(&str, u64); 4] = [("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
 
 fn parse(text: &str, units: &[(&str, u64)], what: &str) -> Result<u64, String> {
-    let wrong = || format!("expected {what}, got `{text}`");
-    let end = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
+    let wrong = || format!("expected {what}");
+    let end = text.find(|c: char| !c.is_ascii_digit()).filter(|end| *end > 0).ok_or_else(wrong)?;
     let (number, unit) = text.split_at(end);
-    let number: u64 = number.parse().map_err(|_| wrong())?;
-    let (_, factor) = units.iter().find(|(name, _)| *name == unit.trim_start()).ok_or_else(wrong)?;
-    number.checked_mul(*factor).ok_or_else(|| format!("`{text}` is too large"))
+    let (_, factor) =
+        units.iter().find(|(name, _)| *name == unit.trim_start_matches(' ')).ok_or_else(wrong)?;
+    // Only digits: what does not parse is too large.
+    match number.parse::<u64>().ok().and_then(|number| number.checked_mul(*factor)) {
+        Some(0) => Err(format!("{}, more than 0", wrong())),
+        Some(value) => Ok(value),
+        None => Err(format!("{}, below 2^64 {}", wrong(), units.last().map_or("", |(unit, _)| unit))),
+    }
 }
 
 fn show(value: u64, units: &[(&str, u64)], formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -99,7 +118,7 @@ macro_rules! as_text {
 as_text!(
     ByteSize,
     "ByteSize",
-    "^[0-9]+ *(GiB|GB|MiB|MB|KiB|kB|B)$",
+    r"^0*[1-9][0-9]* *(GiB|GB|MiB|MB|KiB|kB|B)$|\$\{",
     "A size with its unit, for example 64MiB"
 );
-as_text!(Span, "Span", "^[0-9]+ *(h|m|s|ms)$", "A time with its unit, for example 500ms or 5s");
+as_text!(Span, "Span", r"^0*[1-9][0-9]* *(h|m|s|ms)$|\$\{", "A time with its unit, for example 500ms or 5s");
