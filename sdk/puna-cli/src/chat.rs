@@ -1,6 +1,6 @@
 use std::process::ExitCode;
 
-use puna::{AgentSpec, CancellationToken, Error, ErrorKind, Result, RunOptions};
+use puna::{AgentSpec, CancellationToken, Error, ErrorKind, Message, OutputSpec, Result, RunOptions};
 use rustyline::{DefaultEditor, error::ReadlineError};
 
 use crate::{args, render, run};
@@ -16,12 +16,17 @@ Ctrl-C stops an answer. A line that ends in \\ goes on in the next one.";
 
 pub(crate) async fn chat(args: args::ChatArgs) -> Result<ExitCode> {
     let spec = AgentSpec::from_file(&args.agent)?;
-    let name = spec.name.clone();
+    let (name, output) = (spec.name.clone(), spec.output);
     let stack = run::open_stack(args.data.data)?;
     let agent = stack.agent(spec).build().await?;
     let history = stack.data_dir().join("chat-history");
     let mut editor = editor(&history)?;
-    anstream::eprintln!("{}{name}, session {}; /help lists the commands{}", render::DIM, args.session, render::RESET);
+    anstream::eprintln!(
+        "{}{name}, session {}; /help lists the commands{}",
+        render::DIM,
+        args.session,
+        render::RESET
+    );
 
     loop {
         // The editor blocks on the terminal; the runtime's other threads go on.
@@ -36,7 +41,9 @@ pub(crate) async fn chat(args: args::ChatArgs) -> Result<ExitCode> {
             Ok(line) => line,
             Err(ReadlineError::Interrupted) => continue,
             Err(ReadlineError::Eof) => break,
-            Err(error) => return Err(Error::new(ErrorKind::Io, "cannot read the terminal").with_source(error)),
+            Err(error) => {
+                return Err(Error::new(ErrorKind::Io, "cannot read the terminal").with_source(error));
+            }
         };
         let text = line.trim();
         match text {
@@ -51,19 +58,22 @@ pub(crate) async fn chat(args: args::ChatArgs) -> Result<ExitCode> {
                 // The line is worth keeping even if its history file is not writable.
                 let _ = editor.add_history_entry(question);
                 let _ = editor.save_history(&history);
-                answer(&agent, &args.session, question).await;
+                answer(&agent, &args.session, question, output).await;
             }
         }
     }
-    stack.close().await?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// One turn. An error is shown and the conversation goes on.
-async fn answer(agent: &puna::Agent, session: &str, question: &str) {
+async fn answer(agent: &puna::Agent, session: &str, question: &str, output: OutputSpec) {
     let cancel = CancellationToken::new();
-    let events = agent.run(session, question, RunOptions { cancel: cancel.clone(), ..Default::default() });
-    let showing = run::print_text(events);
+    let events = agent.run(
+        session,
+        Message::user(question),
+        RunOptions { cancel: cancel.clone(), ..Default::default() },
+    );
+    let showing = run::print_text(events, output);
     tokio::pin!(showing);
     let result = loop {
         tokio::select! {

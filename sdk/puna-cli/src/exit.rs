@@ -53,15 +53,20 @@ pub(crate) fn of_outcome(outcome: &TurnOutcome) -> ExitCode {
         }
         TurnOutcome::TokenLimit { .. } => (
             LIMIT,
-            "the answer was cut at the most tokens it may have; raise `max_tokens` or `limits.tokens`".to_owned(),
+            "the answer was cut at the most tokens it may have; raise `max_tokens` or `limits.tokens`"
+                .to_owned(),
         ),
         TurnOutcome::TimeLimit { limit_ms } => (
             LIMIT,
-            format!("no answer within {} s; raise `limits.time` in the agent's YAML", *limit_ms as f64 / 1000.0),
+            format!(
+                "no answer within {} s; raise `limits.time` in the agent's YAML",
+                *limit_ms as f64 / 1000.0
+            ),
         ),
         TurnOutcome::Cancelled => (CANCELLED, "cancelled".to_owned()),
         TurnOutcome::Failed { kind, message } => {
-            let code = KINDS.iter().find(|known| known.as_str() == kind).map_or(INTERNAL, |known| code(*known));
+            let code =
+                KINDS.iter().find(|known| known.as_str() == kind).map_or(INTERNAL, |known| code(*known));
             (code, message.clone())
         }
         _ => (INTERNAL, "the turn ended in a way this version does not know".to_owned()),

@@ -12,6 +12,7 @@ mod render;
 mod run;
 mod sessions;
 mod spec;
+mod time;
 
 use std::process::ExitCode;
 
@@ -44,7 +45,7 @@ async fn dispatch(command: args::Command) -> puna::Result<ExitCode> {
         Command::Sessions(args) => sessions::sessions(args).await,
         Command::Validate(args) => spec::validate(&args),
         Command::Schema => spec::schema(),
-        Command::Doctor(args) => doctor::doctor(&args),
+        Command::Doctor(args) => doctor::doctor(args).await,
         Command::Plugin(args) => plugin::plugin(args).await,
     }
 }
@@ -54,7 +55,9 @@ fn start_logging(verbose: u8) {
     use tracing_subscriber::EnvFilter;
     let fallback = match verbose {
         0 => "warn",
-        1 => "warn,puna=debug,puna_agent=debug,puna_inference=debug,puna_plugins=debug,puna_store=debug,puna_memory=debug",
+        1 => {
+            "warn,puna=debug,puna_agent=debug,puna_inference=debug,puna_plugins=debug,puna_store=debug,puna_memory=debug"
+        }
         _ => "trace",
     };
     let filter = EnvFilter::try_from_env("PUNA_LOG").unwrap_or_else(|_| EnvFilter::new(fallback));

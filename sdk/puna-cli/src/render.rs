@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use puna::{Event, ToolOutcome, TurnOutcome};
+use puna::{Event, OutputSpec, ToolOutcome, TurnOutcome};
 
 pub(crate) const RED: anstyle::Style = anstyle::AnsiColor::Red.on_default().bold();
 pub(crate) const DIM: anstyle::Style = anstyle::Style::new().dimmed();
@@ -13,12 +13,17 @@ pub(crate) const RESET: anstyle::Reset = anstyle::Reset;
 const TOOL_LINE_CHARS: usize = 160;
 
 /// Shows the events of a turn as they come.
-#[derive(Default)]
 pub(crate) struct Renderer {
+    output: OutputSpec,
     in_line: bool,
 }
 
 impl Renderer {
+    /// A renderer that shows what the agent's `output:` asks for.
+    pub(crate) fn new(output: OutputSpec) -> Self {
+        Self { output, in_line: false }
+    }
+
     /// Shows one event.
     ///
     /// # Errors
@@ -26,15 +31,22 @@ impl Renderer {
     pub(crate) fn show(&mut self, event: &Event) -> std::io::Result<()> {
         match event {
             Event::TurnStarted { resumed: true, .. } => self.note("going on with an unfinished turn"),
-            Event::TextDelta { text } => {
-                let mut out = anstream::stdout();
-                write!(out, "{}", printable(text))?;
-                out.flush()?;
-                self.in_line = !text.ends_with('\n');
+            Event::HistoryPacked { dropped_turns } => {
+                self.note(&format!(
+                    "the {dropped_turns} oldest turns do not fit the model's context and are left out"
+                ));
             }
-            Event::StepFinished { .. } => self.end_line()?,
-            Event::ToolStarted { call } => self.note(&format!("→ {}({})", call.name, cut(&call.arguments.to_string()))),
-            Event::ToolFinished { result, elapsed_ms } => {
+            Event::TextDelta { text } if self.output.stream => self.say(text)?,
+            Event::StepFinished { message, .. } => {
+                if !self.output.stream {
+                    self.say(&message.plain_text())?;
+                }
+                self.end_line()?;
+            }
+            Event::ToolStarted { call } if self.output.show_tools => {
+                self.note(&format!("→ {}({})", call.name, cut(&call.arguments.to_string())))
+            }
+            Event::ToolFinished { result, elapsed_ms } if self.output.show_tools => {
                 let text = match &result.outcome {
                     ToolOutcome::Success { value } => cut(&value.to_string()),
                     ToolOutcome::Failure { error } => format!("failed: {}", cut(&error.to_string())),
@@ -48,6 +60,16 @@ impl Renderer {
                 }
             }
             _ => {}
+        }
+        Ok(())
+    }
+
+    fn say(&mut self, text: &str) -> std::io::Result<()> {
+        let mut out = anstream::stdout();
+        write!(out, "{}", printable(text))?;
+        out.flush()?;
+        if let Some(last) = text.chars().last() {
+            self.in_line = last != '\n';
         }
         Ok(())
     }

@@ -4,7 +4,10 @@ use std::{
 };
 
 use futures_util::StreamExt;
-use puna::{AgentSpec, CancellationToken, Error, ErrorKind, Event, EventStream, Result, RunOptions, Stack};
+use puna::{
+    AgentSpec, CancellationToken, Error, ErrorKind, Event, EventStream, Message, OutputSpec, Result,
+    RunOptions, Stack,
+};
 
 use crate::{args, exit, render};
 
@@ -17,7 +20,8 @@ pub(crate) async fn run(args: args::RunArgs) -> Result<ExitCode> {
         Some("-") | None => read_input()?,
         Some(text) => text.to_owned(),
     };
-    let session = args.session.clone().unwrap_or_else(|| puna::new_session_name(&spec.name));
+    let session = args.session.clone().unwrap_or_else(|| crate::time::new_session_name(&spec.name));
+    let output = spec.output;
     let stack = open_stack(args.data.data)?;
     let agent = stack.agent(spec).build().await?;
 
@@ -33,10 +37,8 @@ pub(crate) async fn run(args: args::RunArgs) -> Result<ExitCode> {
     if args.session.is_none() && !args.json && std::io::stderr().is_terminal() {
         anstream::eprintln!("{}session {session}{}", render::DIM, render::RESET);
     }
-    let events = agent.run(&session, &input, RunOptions { cancel, ..Default::default() });
-    let code = if args.json { print_json(events).await } else { print_text(events).await };
-    stack.close().await?;
-    code
+    let events = agent.run(&session, Message::user(input), RunOptions { cancel, ..Default::default() });
+    if args.json { print_json(events).await } else { print_text(events, output).await }
 }
 
 /// The stack of a command: its data folder, and progress on standard error.
@@ -51,8 +53,8 @@ pub(crate) fn open_stack(data: Option<std::path::PathBuf>) -> Result<Stack> {
 }
 
 /// Shows a turn's events as text, and gives the turn's exit code.
-pub(crate) async fn print_text(mut events: EventStream) -> Result<ExitCode> {
-    let mut renderer = render::Renderer::default();
+pub(crate) async fn print_text(mut events: EventStream, output: OutputSpec) -> Result<ExitCode> {
+    let mut renderer = render::Renderer::new(output);
     let mut code = None;
     while let Some(event) = events.next().await {
         let event = event?;
@@ -85,14 +87,16 @@ pub(crate) fn closed_output(error: std::io::Error) -> Error {
 
 fn read_input() -> Result<String> {
     if std::io::stdin().is_terminal() {
-        anstream::eprintln!("{}reading the question from the terminal; end it with Ctrl-D{}", render::DIM, render::RESET);
+        anstream::eprintln!(
+            "{}reading the question from the terminal; end it with Ctrl-D{}",
+            render::DIM,
+            render::RESET
+        );
     }
     let mut text = String::new();
-    std::io::stdin()
-        .lock()
-        .take(MAX_INPUT_BYTES)
-        .read_to_string(&mut text)
-        .map_err(|error| Error::new(ErrorKind::InvalidInput, "cannot read the question").with_source(error))?;
+    std::io::stdin().lock().take(MAX_INPUT_BYTES).read_to_string(&mut text).map_err(|error| {
+        Error::new(ErrorKind::InvalidInput, "cannot read the question").with_source(error)
+    })?;
     let text = text.trim();
     if text.is_empty() {
         return Err(Error::invalid_input("no question: give it as the second argument or on standard input"));

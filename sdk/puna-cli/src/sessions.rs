@@ -10,12 +10,12 @@ use crate::{
 
 pub(crate) async fn sessions(args: SessionsArgs) -> Result<ExitCode> {
     let stack = run::open_stack(args.data)?;
-    let journal = stack.journal()?;
+    let journal = stack.conversations()?;
     match args.command {
-        SessionsCommand::List => list(journal.as_ref(), args.json).await?,
-        SessionsCommand::Show { session } => show(journal.as_ref(), &session, args.json).await?,
+        SessionsCommand::List => list(&journal, args.json).await?,
+        SessionsCommand::Show { session } => show(&journal, &session, args.json).await?,
         SessionsCommand::Export { session } => {
-            let mut out = std::io::stdout().lock();
+            let mut out = std::io::stdout();
             stack.export_session(&session, &mut out).await?;
         }
         SessionsCommand::Delete { session } => {
@@ -29,8 +29,6 @@ pub(crate) async fn sessions(args: SessionsArgs) -> Result<ExitCode> {
             }
         }
     }
-    drop(journal);
-    stack.close().await?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -51,8 +49,8 @@ async fn list(journal: &dyn Journal, json: bool) -> Result<()> {
             "{:width$}  {:>7}  {:20}  {}",
             s.session,
             s.records,
-            puna::format_time(s.created_ms),
-            puna::format_time(s.updated_ms),
+            crate::time::format_time(s.created_ms),
+            crate::time::format_time(s.updated_ms),
         ))?;
     }
     Ok(())
@@ -78,7 +76,9 @@ fn show_entry(entry: &JournalEntry) -> Result<()> {
         Record::Step { message, .. } => message.content.iter().try_for_each(|part| match part {
             Content::Text { text } => heading("assistant", text),
             Content::ToolCall(call) => heading("call", &format!("{}({})", call.name, call.arguments)),
-            Content::InvalidToolCall(call) => heading("invalid call", &format!("{} ({})", call.text, call.reason)),
+            Content::InvalidToolCall(call) => {
+                heading("invalid call", &format!("{} ({})", call.text, call.reason))
+            }
             _ => Ok(()),
         }),
         Record::ToolFinished { result } => match &result.outcome {

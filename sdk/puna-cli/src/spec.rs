@@ -5,10 +5,13 @@ use puna::{AgentSpec, Result};
 use crate::{args, run::closed_output};
 
 pub(crate) fn validate(args: &args::ValidateArgs) -> Result<ExitCode> {
-    let checked = AgentSpec::from_file(&args.agent).and_then(|spec| puna::check_plugins(&spec).map(|()| spec));
+    let checked = AgentSpec::from_file(&args.agent)
+        .and_then(|spec| puna::check_plugins(&spec).map(|warnings| (spec, warnings)));
     if args.json {
         let report = match &checked {
-            Ok(spec) => serde_json::json!({ "valid": true, "agent": spec.name }),
+            Ok((spec, warnings)) => {
+                serde_json::json!({ "valid": true, "agent": spec.name, "warnings": warnings })
+            }
             Err(error) => serde_json::json!({
                 "valid": false,
                 "kind": error.kind().as_str(),
@@ -21,7 +24,10 @@ pub(crate) fn validate(args: &args::ValidateArgs) -> Result<ExitCode> {
             Err(error) => ExitCode::from(crate::exit::code(error.kind())),
         });
     }
-    let spec = checked?;
+    let (spec, warnings) = checked?;
+    for warning in warnings {
+        anstream::eprintln!("warning: {warning}");
+    }
     print_line(&format!("{}: agent `{}` is valid", args.agent.display(), spec.name))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -31,5 +31,5 @@ pub use function_tool::tool;
 pub use puna_agent::{Agent, EventStream, Limits, RunOptions, Unfinished};
 pub use puna_core::*;
 pub use puna_plugins as plugins;
-pub use puna_spec::AgentSpec;
+pub use puna_spec::{AgentSpec, OutputSpec};
 pub use stack::{AgentBuilder, Stack, StackBuilder, check_plugins};
