@@ -53,17 +53,29 @@ def context_case(d, present):
     return out
 
 
-def memory_case(d, known):
+def memory_case(d, known, after_tools=False):
     out = Dialogue(d)
-    if d.chance(0.4):
+    if after_tools or d.chance(0.4):
         out.add_tools(CONCIERGE.values())
     for _ in range(d.rng.randint(1, 4)):
         out.tell()
+    if after_tools:
+        functions, requests = toolbox(d, 0, CONCIERGE)
+        for _ in range(d.rng.randint(1, 3)):
+            out.use(d.rng.choice(requests), 1.0)
     if d.chance(0.3):
         out.greet()
     before = len(out.messages)
     while len(out.messages) == before:
         out.recall(known)
+    return out
+
+
+def unknown_case(d):
+    out = Dialogue(d)
+    if d.chance(0.7):
+        out.add_tools(CONCIERGE.values())
+    out.unknown()
     return out
 
 
@@ -78,13 +90,14 @@ def chat_case(d):
 SUITES = {**{name: lambda d, n=n: tools_case(d, n) for name, n in TOOL_SUITES.items()},
           "concierge": concierge_case, "concierge-answer": concierge_answer_case, "result": result_case,
           "context": lambda d: context_case(d, True), "context-absent": lambda d: context_case(d, False),
-          "memory": lambda d: memory_case(d, True), "memory-absent": lambda d: memory_case(d, False), "chat": chat_case}
+          "memory": lambda d: memory_case(d, True), "memory-absent": lambda d: memory_case(d, False), "memory-tools": lambda d: memory_case(d, True, True),
+          "chat": chat_case, "unknown": unknown_case}
 
 
 def cases(count: int, seed: int):
     for suite, make in SUITES.items():
         for held_out in ("values", "names"):
-            if suite.startswith(("concierge", "chat")) and held_out == "names":
+            if suite.startswith(("concierge", "chat", "unknown")) and held_out == "names":
                 continue
             rng = random.Random(f"{seed}/{suite}/{held_out}")
             for index in range(count):

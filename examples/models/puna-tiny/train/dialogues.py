@@ -8,7 +8,7 @@ import random
 
 from render import dumps
 from words import (ATTRIBUTES, CITIES, COLOURS, DAYS, FOODS, JOBS, LANGUAGES, MONTHS, NAMES, NOUNS, THING_ATTRIBUTES,
-                   TWO_WORD_CITIES, UNITS, VERBS, pick, pseudo)
+                   TWO_WORD_CITIES, UNITS, VERBS, pick, pieced, pseudo)
 
 SYSTEMS = ["You are a helpful assistant.", "You are the concierge. Use the tools for sums, units, dates and times. "
            "Remember what the user tells you.", "Answer briefly.", "You are a friendly helper.", "Use the tools.",
@@ -18,8 +18,8 @@ SYSTEMS = ["You are a helpful assistant.", "You are the concierge. Use the tools
 class Draw:
     """Random choices of one dialogue."""
 
-    def __init__(self, rng: random.Random, evaluation=None):
-        self.rng = rng
+    def __init__(self, rng: random.Random, evaluation=None, pieces=()):
+        self.rng, self.pieces = rng, pieces
         self.held_values = evaluation is not None
         self.held_names = evaluation == "names"
 
@@ -31,6 +31,8 @@ class Draw:
 
     def noun(self):
         """A word that names what a tool or an attribute is about."""
+        if self.pieces and self.chance(0.12):
+            return pieced(self.rng, self.pieces)
         if self.chance(0.35):
             return pseudo(self.rng, self.held_names)
         return pick(self.rng, NOUNS, self.held_names)
@@ -62,6 +64,8 @@ class Draw:
         return self.word().capitalize() if self.chance(0.35) else pick(self.rng, NAMES, self.held_values)
 
     def word(self):
+        if self.pieces and self.chance(0.35):
+            return pieced(self.rng, self.pieces)
         return pseudo(self.rng, self.held_values)
 
     def value(self, kind):
@@ -212,7 +216,8 @@ def expression(d: Draw):
         lambda: f"{a()}{d.one('*', '+', '-', '/', '^')}{a()}",
         lambda: f"{s()}% of {a()}", lambda: f"{s()} percent of {a()}", lambda: f"({s()} + {s()}) * {s()}", lambda: f"{a()} {d.one('+', 'plus')} {s()} {d.one('*', 'times')} {s()}",
         lambda: f"{s()} squared", lambda: f"{s()} to the power of {d.rng.randint(2, 9)}", lambda: f"the square root of {a()}", lambda: f"{a()} minus {s()}%",
-        lambda: f"half of {a()}", lambda: f"{s()} * ({s()} - {s()})", lambda: f"{a()} + {a()} + {a()}", lambda: f"sqrt({a()})")()
+        lambda: f"half of {a()}", lambda: f"{d.rng.randint(1000, 9999999):,} {d.one('times', 'plus', 'minus', '+')} {d.rng.randint(1000, 9999999):,}",
+        lambda: f"-{s()} {d.one('+', '*', 'plus', 'minus')} {s()}", lambda: f"{s()} * ({s()} - {s()})", lambda: f"{a()} + {a()} + {a()}", lambda: f"sqrt({a()})")()
 
 
 def _function(name, description, properties):
@@ -230,6 +235,13 @@ CONCIERGE = {
 }
 
 
+def polite(d: Draw, text):
+    """Words around a request that change nothing."""
+    if d.chance(0.12):
+        text = d.one("Hey, ", "Hi, ", "OK, ", "Now ", "Great, ", "Thanks, ", "Hello, ", "Please, ", "And now ", "So, ") + text[0].lower() + text[1:]
+    return text + d.one(" please", ", please", " for me", " then", " thanks") if d.chance(0.1) else text
+
+
 def concierge_request(d: Draw, name):
     """(words, arguments, result, answer) for one of the concierge's tools."""
     end = d.one("?", "?", "?", "", ".")
@@ -239,16 +251,20 @@ def concierge_request(d: Draw, name):
             value = str(d.number()) if d.chance(0.6) else d.digits(5, 12).lstrip("0") or "0"
             text = d.one(f"What is {e}", f"what's {e}", f"What's {e}", f"Calculate {e}", f"calculate {e}", f"How much is {e}", f"Please work out {e}", f"Work out {e}",
                          f"Can you tell me {e}", f"{e}", f"Compute {e}", f"And {e}", f"Tell me {e}", f"What does {e} make", f"I need to know {e}",
-                         f"what is {e}", f"Can you calculate {e}", f"Could you work out {e}", f"how much is {e}", f"And what is {e}", f"solve {e}")
-            return text + end, {"expression": e}, {"value": value}, f"{e} is {value}."
+                         f"what is {e}", f"Can you calculate {e}", f"Could you work out {e}", f"how much is {e}", f"And what is {e}", f"solve {e}", f"Can you tell me what {e} is", f"tell me what {e} is", f"Do you know what {e} makes",
+                         f"What is {e} equal to", f"Please compute {e} for me", f"What would {e} be", f"Could you calculate {e} for me", f"What do I get for {e}")
+            return polite(d, text) + end, {"expression": e}, {"value": value}, f"{e} is {value}."
         case "convert_units":
             group = d.rng.choice(UNITS)
             a, b = d.rng.sample(group, 2)
-            n, value = d.number(), str(d.number())
+            n, value = d.number() if d.chance(0.92) else -d.number(), str(d.number())
             text = d.one(f"Convert {n} {a} to {b}", f"convert {n} {a} to {b}", f"What is {n} {a} in {b}", f"How many {b} are in {n} {a}", f"how many {b} is {n} {a}",
                          f"{n} {a} in {b}", f"Turn {n} {a} into {b}", f"How much is {n} {a} in {b}", f"Please convert {n} {a} into {b}", f"what's {n} {a} in {b}",
-                         f"Can you convert {n} {a} to {b}", f"{n} {a} to {b}", f"And {n} {a} in {b}", f"How many {b} are there in {n} {a}", f"Express {n} {a} in {b}")
-            return text + end, {"amount": n, "from": a, "to": b}, {"value": value, "unit": b}, f"{n} {a} is {value} {b}."
+                         f"Can you convert {n} {a} to {b}", f"{n} {a} to {b}", f"And {n} {a} in {b}", f"How many {b} are there in {n} {a}", f"Express {n} {a} in {b}", f"Can you tell me how many {b} {n} {a} are",
+                         f"I need {n} {a} in {b}", f"How many {b} make {n} {a}", f"Change {n} {a} to {b}", f"What would {n} {a} be in {b}")
+            if a in ("celsius", "fahrenheit", "C", "F") and d.chance(0.4):
+                text = text.replace(f"{n} {a}", f"{n} degrees {a}")
+            return polite(d, text) + end, {"amount": n, "from": a, "to": b}, {"value": value, "unit": b}, f"{n} {a} is {value} {b}."
         case "current_time":
             p = d.city() if d.chance(0.8) else d.one("UTC", "GMT", "EST", "UTC+9", "CET", "Europe/Paris", "Asia/Tokyo")
             p = p.lower() if d.chance(0.1) else p
@@ -256,18 +272,22 @@ def concierge_request(d: Draw, name):
             zone = d.one("Asia", "Europe", "America", "Africa", "Australia") + "/" + p.replace(" ", "_")
             text = d.one(f"What time is it in {p}", f"what time is it in {p}", f"What is the time in {p}", f"Tell me the time in {p}", f"Current time in {p}", f"What's the time in {p}",
                          f"What day is it in {p} now", f"What is the date in {p}", f"How late is it in {p}", f"time in {p}", f"And in {p}", f"Do you know the time in {p}",
-                         f"What is the current time in {p}", f"What time is it now in {p}", f"Please tell me what time it is in {p}")
-            return text + end, {"place": p}, {"date": date, "time": time, "weekday": w, "zone": zone}, f"It is {time} on {w}, {date} in {p}."
+                         f"What is the current time in {p}", f"What time is it now in {p}", f"Please tell me what time it is in {p}", f"Do you know what time it is in {p}",
+                         f"What time do they have in {p}", f"Is it late in {p}", f"Give me the time in {p}", f"What is today's date in {p}", f"Can you tell me the current time in {p}")
+            text += d.one("", "", "", " right now", " now", " at the moment", " today")
+            return polite(d, text) + end, {"place": p}, {"date": date, "time": time, "weekday": w, "zone": zone}, f"It is {time} on {w}, {date} in {p}."
         case "days_between":
             s, e, n = d.date(), d.date(), d.rng.randint(-999, 99999) if d.chance(0.7) else d.rng.randint(0, 400)
             text = d.one(f"How many days are between {s} and {e}", f"How many days from {s} to {e}", f"Days between {s} and {e}", f"count the days between {s} and {e}",
-                         f"How many days are there from {s} to {e}", f"how many days between {s} and {e}", f"How long is it from {s} until {e} in days", f"How many days lie between {s} and {e}")
-            return text + end, {"start": s, "end": e}, {"days": n}, f"There are {n} days between {s} and {e}."
+                         f"How many days are there from {s} to {e}", f"how many days between {s} and {e}", f"How long is it from {s} until {e} in days", f"How many days lie between {s} and {e}",
+                         f"Tell me how many days there are between {s} and {e}", f"How many days is it from {s} to {e}", f"Number of days from {s} to {e}", f"I want the days between {s} and {e}")
+            return polite(d, text) + end, {"start": s, "end": e}, {"days": n}, f"There are {n} days between {s} and {e}."
         case "weekday":
             date, w = d.date(), d.rng.choice(DAYS)
             text = d.one(f"What day of the week is {date}", f"What weekday is {date}", f"Which weekday was {date}", f"On which day does {date} fall", f"What day was {date}",
-                         f"which day of the week is {date}", f"Tell me the weekday of {date}", f"what day is {date}", f"Is {date} a Monday", f"What day of the week was {date}", f"Which day is {date}")
-            return text + end, {"date": date}, {"weekday": w}, f"{date} is a {w}."
+                         f"which day of the week is {date}", f"Tell me the weekday of {date}", f"what day is {date}", f"Is {date} a Monday", f"What day of the week was {date}", f"Which day is {date}", f"On what weekday does {date} fall", f"Which day of the week does {date} fall on",
+                         f"Can you tell me the weekday of {date}", f"What day of the week will {date} be", f"I was born on {date}, what weekday was that", f"weekday of {date}")
+            return polite(d, text) + end, {"date": date}, {"weekday": w}, f"{date} is a {w}."
 
 
 ERRORS = ["no {x} found", "unknown {x} `{y}`", "the service is not available", "the {x} is not valid", "division by zero", "unknown place `{y}`",
@@ -293,6 +313,16 @@ def failure(d: Draw):
 
 # ---------------------------------------------------------------- dialogues
 
+ALIKE = [("work", "job"), ("old", "age"), ("where", "from", "home town", "street"), ("like", "favourite food")]  # one told, the other is not "not told"
+SAID_OF_ME = {  # key: (kind of value, what the user says, questions, the answer, the answer where it was not said)
+    "where": ("city", ["I live in {}", "i live in {}", "My home is in {}"], ["Where do I live?", "where do I live", "Do you know where I live?"],
+              "You live in {}.", "You have not told me where you live."),
+    "from": ("city", ["I am from {}", "I come from {}", "I'm from {}"], ["Where am I from?", "Where do I come from?"], "You are from {}.", "You have not told me where you are from."),
+    "like": ("food", ["I like {}", "I love {}", "i really like {}"], ["What do I like?", "what do I like"], "You like {}.", "You have not told me what you like."),
+    "work": ("job", ["I work as a {}", "I am a {}", "I'm a {}"], ["What do I work as?", "What do I do for a living?"], "You work as a {}.", "You have not told me what you work as."),
+    "old": ("age", ["I am {} years old", "I'm {} years old", "I am {}"], ["How old am I?", "how old am I"], "You are {} years old.", "You have not told me how old you are."),
+}
+
 class Dialogue:
     """Messages being collected."""
 
@@ -316,12 +346,21 @@ class Dialogue:
         self.say(*self.d.one(
             (self.d.one("Hello", "Hi", "Hey", "hello", "hi there", "Hello!", "Hi!", "Good evening", "Hello there", "hey", "Greetings"), "Hello! How can I help?"),
             (self.d.one("Good morning", "Good morning!", "good morning"), "Good morning! How can I help?"),
-            (self.d.one("Thanks", "Thank you", "thanks!", "Thank you very much", "Great, thanks", "thank you!"), "You are welcome."),
-            (self.d.one("Bye", "Goodbye", "See you", "bye!", "Goodbye!"), "Goodbye!"),
-            (self.d.one("Who are you?", "What are you?", "who are you", "Tell me about yourself"), "I am a small Llama that runs in Puna."),
+            (self.d.one("Thanks", "Thank you", "thanks!", "Thank you very much", "Great, thanks", "thank you!", "Thanks a lot!", "Thanks a lot", "Many thanks", "thx", "Ok, thank you", "Thank you so much!", "That helps, thanks"), "You are welcome."),
+            (self.d.one("Bye", "Goodbye", "See you", "bye!", "Goodbye!", "Bye bye", "See you later", "Good night", "That is all, bye", "see you tomorrow!"), "Goodbye!"),
+            (self.d.one("Who are you?", "What are you?", "who are you", "Tell me about yourself", "Hi, who are you?", "What is your name?", "what's your name", "Are you a robot?", "Are you human?"), "I am a small Llama that runs in Puna."),
             (self.d.one("How are you?", "how are you", "How are you today?", "How do you do?"), "I am well, thank you. How can I help?"),
             (self.d.one("What can you do?", "Help", "what can you do", "How can you help me?"), "I can call tools, answer from a context and remember what you tell me."),
             (self.d.one("OK", "ok", "Good", "Great", "Nice", "Perfect", "Cool"), "Is there anything else?")))
+
+    def unknown(self):
+        """What neither a tool nor the conversation answers."""
+        d = self.d
+        x, y, n = d.value("pseudo").capitalize(), d.one(d.city(), d.name()), d.noun()
+        self.say(d.one(f"Tell me a joke", f"Tell me a joke about {n}", f"What is the capital of {y}?", f"Who wrote {x}?", f"Why is the {n} {d.value('colour')}?", f"Write a poem about {n}",
+                       f"Who is {d.name()}?", f"Who is the president of {y}?", f"Why do {n}s sleep?", f"Sing me a song", f"What is the meaning of life?", f"Who invented the {n}?",
+                       f"What do you think about {n}?", f"Do you like {n}?", f"Write me a story about {y}", f"How does a {n} work?", f"Who won the {n}?", f"Explain {n} to me",
+                       f"When was {x} born?", f"Where is {y}?", f"What is a {n}?", f"How old is {d.name()}?", f"what is the population of {y}", f"Which {n} is the best?"), "I do not know that.")
 
     # -- memory
     def attribute(self):
@@ -331,61 +370,104 @@ class Dialogue:
         return d.rng.choice(list(ATTRIBUTES.items()))
 
     def tell(self):
-        d = self.d
-        if d.chance(0.3):
+        d, kind = self.d, self.d.rng.random()
+        if kind < 0.27:
             name = d.name()
             self.facts["name"] = name
-            extra = ""
-            self.say(d.one(f"My name is {name}.", f"I am {name}.", f"my name is {name}", f"Call me {name}.", f"Hello, I am {name}.", f"Hi, my name is {name}.", f"I'm {name}", f"My name is {name}") + extra,
-                     f"Nice to meet you, {name}.")
-            return
-        attribute, kind = self.attribute()
-        value = d.value(kind)
-        self.facts[attribute] = value
-        self.say(d.one(f"My {attribute} is {value}.", f"my {attribute} is {value}", f"Remember that my {attribute} is {value}.", f"Please remember: my {attribute} is {value}.",
-                       f"Note that my {attribute} is {value}", f"By the way, my {attribute} is {value}.", f"My {attribute} is {value}"), f"Noted: your {attribute} is {value}.")
+            said = d.one(f"My name is {name}", f"I am {name}", f"my name is {name}", f"Call me {name}", f"Hello, I am {name}", f"Hi, my name is {name}", f"I'm {name}", f"Hi, I'm {name}", f"The name is {name}")
+            answer = f"Nice to meet you, {name}."
+            if d.chance(0.25):
+                attribute, value = self.fact()
+                said += d.one(" and", ", and", ".") + f" my {attribute} is {value}"
+                if d.chance(0.5):
+                    said = f"My {attribute} is {value} and my name is {name}"
+                answer += f" Noted: your {attribute} is {value}."
+            self.say(said + d.one(".", "", "!", "."), answer)
+        elif kind < 0.42:
+            key = d.rng.choice(list(SAID_OF_ME))
+            values, said, _, answer, _ = SAID_OF_ME[key]
+            value = d.value(values)
+            self.facts[key] = value
+            self.say(d.rng.choice(said).format(value) + d.one(".", "", "."), "Noted: y" + answer.format(value)[1:])
+        else:
+            attribute, value = self.fact()
+            said, answer = d.one(f"My {attribute} is {value}", f"my {attribute} is {value}", f"My {attribute} is called {value}"), f"your {attribute} is {value}"
+            if d.chance(0.12):
+                second, other = self.fact(attribute)
+                if second:
+                    said, answer = f"{said} and my {second} is {other}", f"{answer} and your {second} is {other}"
+            opening = d.one("", "", "", "Remember that ", "Please remember: ", "Note that ", "By the way, ", "Actually, ", "Please note that ")
+            said = opening + (said[0].lower() + said[1:] if opening else said)
+            self.say(said + d.one(".", "", "."), f"Noted: {answer}.")
+
+    def fact(self, other_than=None):
+        """An attribute with a new value; now and then one already told, which the new value replaces."""
+        known = [key for key in self.facts if key != "name" and key not in SAID_OF_ME]
+        attribute, kind = (self.d.rng.choice(known), "pseudo") if known and self.d.chance(0.2) else self.attribute()
+        if attribute == other_than:
+            return None, None
+        self.facts[attribute] = self.d.value(ATTRIBUTES.get(attribute, kind))
+        return attribute, self.facts[attribute]
 
     def recall(self, known=True):
         d = self.d
-        if known and self.facts:
+        told = bool(known and self.facts)
+        if told:
             attribute = d.rng.choice(list(self.facts))
-            answer = f"Your {attribute} is {self.facts[attribute]}."
         else:
-            attribute = "name" if d.chance(0.25) else self.attribute()[0]
-            if attribute in self.facts:
+            attribute = d.one("name", d.rng.choice(list(SAID_OF_ME))) if d.chance(0.3) else self.attribute()[0]
+            if attribute in self.facts or any(attribute in alike and set(alike) & set(self.facts) for alike in ALIKE):
                 return
-            answer = f"You have not told me your {attribute}."
+        if attribute in SAID_OF_ME:
+            _, _, questions, answer, unknown = SAID_OF_ME[attribute]
+            self.say(d.rng.choice(questions), answer.format(self.facts[attribute]) if told else unknown)
+            return
+        answer = f"Your {attribute} is {self.facts[attribute]}." if told else f"You have not told me your {attribute}."
         self.say(d.one(f"What is my {attribute}?", f"what is my {attribute}?", f"What's my {attribute}?", f"Do you remember my {attribute}?", f"Tell me my {attribute}.",
-                       f"Can you tell me my {attribute}?", f"Do you know my {attribute}?", f"what's my {attribute}"), answer)
+                       f"Can you tell me my {attribute}?", f"Do you know my {attribute}?", f"what's my {attribute}", f"And what is my {attribute}?", f"What was my {attribute}?"), answer)
 
     # -- context
-    def context(self, present=True):
+    def context(self, *present):
+        """A context and a question about it for each of `present`: whether the context holds the answer."""
         d, facts = self.d, []
         while len(facts) < d.rng.randint(2, 5):
-            thing = d.value("pseudo").capitalize() if d.chance(0.7) else d.name()
+            thing = d.value("pseudo").capitalize() if d.chance(0.7) else d.one(d.name(), d.city())
             attribute = d.rng.choice(THING_ATTRIBUTES) if not d.held_names and d.chance(0.7) else d.noun()
             if any(f[:2] == (attribute, thing) for f in facts):
                 continue
-            facts.append((attribute, thing, str(d.value(d.one("pseudo", "number", "city", "name", "colour", "code")))))
+            if facts and d.chance(0.3):  # the same thing or attribute twice: both words count
+                attribute, thing = d.one((attribute, facts[-1][1]), (facts[-1][0], thing))
+                if any(f[:2] == (attribute, thing) for f in facts):
+                    continue
+            value = str(d.value(d.one("pseudo", "number", "city", "name", "colour", "code")))
+            if value.isdigit() and d.chance(0.3):
+                value += d.one(" m", " kg", " euros", " years", " km")
+            facts.append((attribute, thing, value))
         lines = [d.one(f"The {a} of {t} is {v}.", f"The {a} of {t} is {v}.", f"{t} has the {a} {v}.", f"{t}: {a} {v}.", f"{v} is the {a} of {t}.") for a, t, v in facts]
         if d.chance(0.4):
             lines = [f"[{i + 1}] {line}" for i, line in enumerate(lines)]
+        text = f"Context:\n{d.one(chr(10), ' ').join(lines)}\n\nQuestion: "
+        for held in present:
+            question = self.question(facts, held)
+            self.say(text + (question[0].lower() + question[1:] if text == "And " and question[0] in "WTD" else question), self.answer)
+            text = d.one("", "", "And ", "Question: ")
+
+    def question(self, facts, held):
+        """A question about the facts; sets the answer to it."""
+        d = self.d
         a, t, v = d.rng.choice(facts)
-        answer = f"The {a} of {t} is {v}."
-        if not present:
+        self.answer = f"The {a} of {t} is {v}."
+        if not held:
             others = [(x, y) for x, _, _ in facts for _, y, _ in facts if not any(f[:2] == (x, y) for f in facts)]
             if others and d.chance(0.5):
                 a, t = d.rng.choice(others)
-            elif d.chance(0.5):
-                a = d.noun()
-            else:
-                t = d.word().capitalize()
-            if any(f[:2] == (a, t) for f in facts):
-                return self.context(present)
-            answer = "The context does not say."
-        question = d.one(f"What is the {a} of {t}?", f"what is the {a} of {t}?", f"Tell me the {a} of {t}.", f"What's the {a} of {t}?", f"Do you know the {a} of {t}?")
-        joint = d.one("\n", " ")
-        self.say(f"Context:\n{joint.join(lines)}\n\nQuestion: {question}", answer)
+            while any(f[:2] == (a, t) for f in facts):
+                if d.chance(0.5):
+                    a = d.noun() if d.held_names or d.chance(0.5) else d.rng.choice(THING_ATTRIBUTES)
+                else:
+                    t = d.one(d.word().capitalize(), d.name(), d.city())
+            self.answer = "The context does not say."
+        return d.one(f"What is the {a} of {t}?", f"What is the {a} of {t}?", f"what is the {a} of {t}?", f"Tell me the {a} of {t}.", f"What's the {a} of {t}?", f"Do you know the {a} of {t}?", f"{a} of {t}?")
 
     # -- copies
     def copy(self):
@@ -454,39 +536,44 @@ def tool_dialogue(d: Draw, turns, level=1.0):
     with_result = d.one(0.0, 0.5, 1.0)
     for _ in range(turns):
         other = d.rng.random()
-        if other < 0.06:
+        if other < 0.05:
             dialogue.greet()
-        elif other < 0.11:
-            dialogue.tell()
+        elif other < 0.09:
+            dialogue.unknown()
         elif other < 0.16:
-            dialogue.recall(d.chance(0.75))
+            dialogue.tell()
+        elif other < 0.23:
+            dialogue.recall(d.chance(0.8))
         else:
             dialogue.use(d.rng.choice(requests), with_result)
     return dialogue
 
 
-def dialogue(rng: random.Random, progress: float):
-    """A training dialogue. `progress` from 0 to 1 moves from copying to the final mix."""
-    d = Draw(rng)
+def dialogue(rng: random.Random, progress: float, pieces=()):
+    """A training dialogue. `progress` from 0 to 1 moves from copying to the final mix. `pieces` are the tokenizer's: words
+    made of them make the model copy every token, not only those that its word lists are made of."""
+    d = Draw(rng, pieces=pieces)
     fade = max(0.0, 1 - progress / 0.25)
     kind = rng.random()
-    if kind < 0.08 + 0.34 * fade:
+    if kind < 0.05 + 0.37 * fade:
         out = Dialogue(d)
         for _ in range(rng.randint(2, 6)):
             out.pairs() if d.chance(0.35) else out.copy()
         return out
     kind = rng.random()
-    if kind < 0.58:
+    if kind < 0.5:
         return tool_dialogue(d, rng.randint(4, 9), 1 - fade)
     out = Dialogue(d)
-    if kind < 0.78:
+    if d.chance(0.1):
+        out.add_tools(CONCIERGE.values())
+    if kind < 0.76:
         for _ in range(rng.randint(1, 3)):
-            out.context(d.chance(0.68))
-    elif kind < 0.96:
-        for _ in range(rng.randint(3, 9)):
+            out.context(*(d.chance(0.65) for _ in range(rng.randint(2, 6))))
+    elif kind < 0.95:
+        for _ in range(rng.randint(3, 10)):
             step = rng.random()
-            out.tell() if step < 0.4 else out.recall(d.chance(0.75)) if step < 0.85 else out.greet()
+            out.tell() if step < 0.4 else out.recall(d.chance(0.75)) if step < 0.85 else out.greet() if step < 0.95 else out.unknown()
     else:
-        for _ in range(rng.randint(1, 3)):
-            out.greet()
+        for _ in range(rng.randint(1, 4)):
+            out.greet() if d.chance(0.6) else out.unknown()
     return out

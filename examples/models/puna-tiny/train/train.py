@@ -36,14 +36,14 @@ def encode(tokenizer, messages, tools):
     return ids, learnt
 
 
-def row(tokenizer, rng, progress):
+def row(tokenizer, pieces, rng, progress):
     """One row: token ids and whether each is learnt."""
     fade = max(0.0, 1 - progress / 0.25)
-    if rng.random() < RANDOM_REPEATS * fade:
+    if rng.random() < max(RANDOM_REPEATS * fade, 0.03):
         segment = [rng.randrange(8, tokenizer.get_vocab_size()) for _ in range(rng.randint(20, 120))]
         length = len(segment) * 2 + rng.randint(0, 100)
         return (segment * 8)[:length], [i >= len(segment) for i in range(length)]
-    d = dialogue(rng, progress)
+    d = dialogue(rng, progress, pieces)
     ids, learnt = encode(tokenizer, d.messages, d.tools)
     return ids[:LONGEST], learnt[:LONGEST]
 
@@ -53,8 +53,9 @@ def produce(path, seed, progress, queue):
     os.nice(2)
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     tokenizer, rng = Tokenizer.from_file(path), random.Random(seed)
+    pieces = sorted(token for token in tokenizer.get_vocab() if token.isascii() and token.isalpha())
     while True:
-        pool = sorted((row(tokenizer, rng, progress.value) for _ in range(POOL)), key=lambda r: len(r[0]))
+        pool = sorted((row(tokenizer, pieces, rng, progress.value) for _ in range(POOL)), key=lambda r: len(r[0]))
         batches, current = [], []
         for r in pool:
             if current and len(r[0]) * (len(current) + 1) > TOKENS:
@@ -172,7 +173,7 @@ def main():
             now = time.time()
             print(f"{(now - began) / 60:5.1f} min  step {step}  loss {running / 50:.4f}  rate {rate:.1e}  {(tokens - seen) / (now - last):.0f} tokens/s", flush=True)
             running, last, seen = 0.0, now, tokens
-        if time.time() - saved > 240:
+        if time.time() - saved > 480:
             saved = time.time()
             save(model, optimizer, step, tokens, args.out)
             report(model, tokenizer, prepared)

@@ -89,3 +89,18 @@ def pseudo(rng: random.Random, evaluation: bool = False) -> str:
                        for i in range(rng.choice((2, 2, 3))))
         if held_out(word) == evaluation:
             return word
+
+
+FOREIGN = ["\u00c0\u024f", "\u0391\u03c9", "\u0410\u044f", "\u4e00\u9fa5", "\uac00\ud7a3", "\u3041\u30fa", "\u0627\u064a", "\u0905\u0939", "\U0001f300\U0001f64f"]  # first and last letter
+
+
+def pieced(rng: random.Random, pieces) -> str:
+    """A word of random pieces of the tokenizer; one in ten has letters beyond ASCII."""
+    while True:
+        parts = [rng.choice(pieces) for _ in range(rng.choice((1, 1, 2, 2, 3)))]
+        if rng.random() < 0.1:
+            first, last = rng.choice(FOREIGN)
+            parts.insert(rng.randint(0, len(parts)), "".join(chr(rng.randint(ord(first), ord(last))) for _ in range(rng.choice((1, 1, 2)))))
+        word = "".join(parts)
+        if len(word) > 1 and not held_out(word):
+            return word
