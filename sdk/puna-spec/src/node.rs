@@ -1,8 +1,8 @@
 use std::{collections::HashMap, rc::Rc};
 
-use saphyr_parser::{Event, Parser, ScalarStyle, Span, Tag};
+use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span, Tag};
 
-use crate::{Diagnostic, MAX_FILE_BYTES};
+use crate::{Diagnostic, MAX_FILE_BYTES, diagnostic::lines};
 
 /// Deepest nesting, that of aliased values included: the form has five levels; bounds recursion.
 const MAX_DEPTH: usize = 32;
@@ -112,6 +112,10 @@ impl Node {
     pub(crate) fn describe(&self) -> String {
         match &self.kind {
             Kind::Scalar { .. } if self.is_null() => "nothing".to_owned(),
+            // What looks like a number or a truth value, and would not be told from one.
+            Kind::Scalar { text, plain: false } if !is_plain_text(text) => {
+                format!("the text {}", quote(text))
+            }
             Kind::Scalar { text, .. } => quote(text),
             Kind::Sequence(_) => "a list".to_owned(),
             Kind::Mapping(_) => "a mapping".to_owned(),
@@ -125,9 +129,7 @@ impl Node {
     /// Whether the value is a scalar that YAML reads as text, and not as a number, a truth value or nothing.
     pub(crate) fn is_text(&self) -> bool {
         match &self.kind {
-            Kind::Scalar { text, plain } => {
-                !plain || !(is_null(text) || truth_value(text).is_some() || is_number(text))
-            }
+            Kind::Scalar { text, plain } => !plain || is_plain_text(text),
             _ => false,
         }
     }
@@ -139,6 +141,11 @@ pub(crate) fn quote(text: &str) -> String {
     let start: String = text.chars().take(QUOTED_CHARS).collect();
     let more = if start.len() < text.len() { "…" } else { "" };
     format!("`{}{more}`", start.escape_debug())
+}
+
+/// Whether a scalar without quotes is text.
+fn is_plain_text(text: &str) -> bool {
+    !(is_null(text) || truth_value(text).is_some() || is_number(text))
 }
 
 fn is_null(text: &str) -> bool {
@@ -174,17 +181,29 @@ fn is_number(text: &str) -> bool {
 pub(crate) fn parse(text: &str) -> Result<Option<Node>, Box<Diagnostic>> {
     let mut builder = Builder::default();
     for item in Parser::new_from_str(text) {
-        let (event, span) = item.map_err(|error| {
-            let place = Place::at(error.marker().line().max(1), error.marker().col() + 1);
-            let mut diagnostic = place.says(format!("this is not YAML: {}", error.info()));
-            if error.info().starts_with("tabs disallowed") {
-                diagnostic.help = Some("indent with spaces".to_owned());
-            }
-            diagnostic
-        })?;
+        let (event, span) = item.map_err(|error| not_yaml(&error, text))?;
         builder.take(event, Place::of(span))?;
     }
     Ok(builder.root)
+}
+
+fn not_yaml(error: &ScanError, text: &str) -> Diagnostic {
+    let lines = lines(text);
+    let (line, column) = (error.marker().line().max(1), error.marker().col() + 1);
+    let place = match lines.get(line - 1) {
+        Some(source) if !source.is_empty() => Place::at(line, column),
+        // What is missing at the end is shown after the last thing there is.
+        _ => {
+            let line =
+                lines.iter().take(line).rposition(|line| !line.trim_end().is_empty()).unwrap_or_default();
+            Place::at(line + 1, lines[line].trim_end().chars().count() + 1)
+        }
+    };
+    let mut diagnostic = place.says(format!("this is not YAML: {}", error.info()));
+    if error.info().starts_with("tabs disallowed") {
+        diagnostic.help = Some("indent with spaces".to_owned());
+    }
+    diagnostic
 }
 
 #[derive(Default)]

@@ -252,7 +252,22 @@ impl AgentSpec {
     /// key may stand without a value.
     pub fn json_schema() -> Value {
         let mut schema = schemars::schema_for!(AgentSpec).to_value();
+        bound_integers(&mut schema);
         schema["title"] = "Puna agent".into();
         schema
+    }
+}
+
+/// Gives 32-bit numbers their bound: to a validator a `format` says nothing.
+fn bound_integers(schema: &mut Value) {
+    match schema {
+        Value::Object(map) => {
+            if map.get("format").is_some_and(|format| format == "uint32") {
+                map.entry("maximum").or_insert_with(|| u32::MAX.into());
+            }
+            map.values_mut().for_each(bound_integers);
+        }
+        Value::Array(items) => items.iter_mut().for_each(bound_integers),
+        _ => {}
     }
 }

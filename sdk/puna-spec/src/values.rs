@@ -129,12 +129,8 @@ impl<'a> Decoder<'a> {
     /// A text, with the environment's values in it.
     pub(crate) fn text(&mut self, node: &Node) -> Option<String> {
         if !node.is_text() {
-            let help = match &node.kind {
-                Kind::Scalar { text, .. } if !node.is_null() => {
-                    Some(format!("in quotes it is text: \"{text}\""))
-                }
-                _ => None,
-            };
+            let quotable = matches!(node.kind, Kind::Scalar { .. }) && !node.is_null();
+            let help = quotable.then(|| "quotes make it text".to_owned());
             self.report_help(node.place, format!("expected text, got {}", node.describe()), help);
             return None;
         }

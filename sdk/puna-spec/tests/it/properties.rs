@@ -1,0 +1,305 @@
+use std::{num::NonZeroU32, time::Duration};
+
+use proptest::{collection::vec, option, prelude::*, sample::select};
+use puna_core::GenerateOptions;
+use puna_spec::{
+    AgentLimits, AgentSpec, ByteSize, Grant, HistoryPolicy, MemorySpec, ModelSpec, OutputSpec, PluginLimits,
+    PluginSpec, Span, Version,
+};
+use serde_json::{Map, Value, json};
+
+use crate::{parse, schema, yaml};
+
+/// Any bytes: an agent, or diagnostics that can be shown and point into the file.
+fn check_any(content: &[u8]) {
+    let Err(diagnostics) = parse(content, "a.yaml") else { return };
+    assert!(!diagnostics.diagnostics.is_empty());
+    let lines = String::from_utf8_lossy(content).split(['\n', '\r']).count();
+    for diagnostic in &diagnostics.diagnostics {
+        assert!((1..=lines).contains(&diagnostic.line), "{diagnostic:?} in {lines} lines");
+        assert!(diagnostic.column >= 1 && diagnostic.length >= 1, "{diagnostic:?}");
+    }
+    let shown = diagnostics.to_string();
+    let steers = |c: char| c.is_control() && c != '\n';
+    assert!(!shown.contains(steers), "{shown:?}");
+}
+
+/// A text as a file writes it: what looks like a variable is escaped.
+fn escaped(value: Value) -> Value {
+    match value {
+        Value::String(text) => text.replace("${", "$${").into(),
+        Value::Array(items) => items.into_iter().map(escaped).collect(),
+        Value::Object(map) => map.into_iter().map(|(key, value)| (key, escaped(value))).collect(),
+        other => other,
+    }
+}
+
+fn text() -> impl Strategy<Value = String> {
+    // Characters that YAML takes as they are, and some that mean something to it or to variables.
+    "([ -~\n\t\u{a0}-\u{2027}\u{4e00}-\u{4fff}\u{1f600}]|[$][{]|[}]|: |\n- |---|#|'|\"){0,30}"
+}
+
+fn path() -> impl Strategy<Value = std::path::PathBuf> {
+    "[ -~]{1,20}".prop_map(Into::into)
+}
+
+fn count() -> impl Strategy<Value = Option<NonZeroU32>> {
+    option::of((1..=u32::MAX).prop_map(|count| NonZeroU32::new(count).unwrap()))
+}
+
+fn span() -> impl Strategy<Value = Option<Span>> {
+    option::of(prop_oneof![1..=u64::MAX, 1..10_000_000_u64].prop_map(|ms| Span(Duration::from_millis(ms))))
+}
+
+fn size() -> impl Strategy<Value = Option<ByteSize>> {
+    option::of(prop_oneof![1..=u64::MAX, (1..1024_u64).prop_map(|mib| mib << 20)].prop_map(ByteSize))
+}
+
+fn options() -> impl Strategy<Value = GenerateOptions> {
+    let chances =
+        (0.0_f32..100.0, option::of(0.001_f32..=1.0), option::of(0.0_f32..=1.0), option::of(0.1_f32..9.0));
+    let counts = (option::of(1..=u32::MAX), any::<u32>(), option::of(any::<u64>()), vec(text(), 0..3));
+    (chances, counts).prop_map(
+        |((temperature, top_p, min_p, repetition_penalty), (max_tokens, top_k, seed, stop))| {
+            GenerateOptions { max_tokens, temperature, top_k, top_p, min_p, repetition_penalty, seed, stop }
+        },
+    )
+}
+
+/// Plugins and functions are numbered, so that none stands twice.
+fn tools() -> impl Strategy<Value = Vec<PluginSpec>> {
+    let limits =
+        (size(), span(), size()).prop_map(|(memory, time, result)| PluginLimits { memory, time, result });
+    let tool = (path(), option::of(1..4_usize), any::<bool>(), limits);
+    vec(tool, 0..4).prop_map(|tools| {
+        let tools = tools.into_iter().enumerate();
+        let tool = |(at, (path, functions, clock, limits)): (
+            usize,
+            (std::path::PathBuf, Option<usize>, bool, _),
+        )| {
+            PluginSpec {
+                plugin: format!("{at}{}", path.display()).into(),
+                functions: functions.map(|count| (0..count).map(|name| format!("f{at}-{name}")).collect()),
+                grants: if clock { vec![Grant::Clock] } else { Vec::new() },
+                limits,
+            }
+        };
+        tools.map(tool).collect()
+    })
+}
+
+fn spec() -> impl Strategy<Value = AgentSpec> {
+    let head = ("[A-Za-z0-9_-]{1,64}", option::of(text()), text());
+    let model = (path(), count(), count(), options())
+        .prop_map(|(path, threads, context, options)| ModelSpec { path, threads, context, options });
+    let limits = (count(), count(), span(), span(), count()).prop_map(
+        |(steps, tokens, time, tool_time, parallel_calls)| AgentLimits {
+            steps,
+            tokens,
+            time,
+            tool_time,
+            parallel_calls,
+        },
+    );
+    let history = select(vec![HistoryPolicy::DropOldestTurns, HistoryPolicy::Error]);
+    let memory =
+        (any::<bool>(), history).prop_map(|(conversation, history)| MemorySpec { conversation, history });
+    let output = any::<(bool, bool)>().prop_map(|(stream, show_tools)| OutputSpec { stream, show_tools });
+    (head, model, tools(), memory, limits, output).prop_map(
+        |((name, description, instructions), model, tools, memory, limits, output)| AgentSpec {
+            version: Version,
+            name,
+            description,
+            model,
+            instructions,
+            tools,
+            memory,
+            limits,
+            output,
+        },
+    )
+}
+
+/// Mappings of the form's keys with values that are right, nearly right and wrong.
+fn nearly() -> impl Strategy<Value = Value> {
+    let leaf = select(vec![
+        json!("a"),
+        json!("a b"),
+        json!(""),
+        json!("5s"),
+        json!("0s"),
+        json!("5  GiB"),
+        json!("5\tB"),
+        json!("12"),
+        json!("clock"),
+        json!("error"),
+        json!("true"),
+        json!("é"),
+        json!(0),
+        json!(1),
+        json!(2),
+        json!(-1),
+        json!(0.5),
+        json!(4294967296_u64),
+        json!(true),
+        Value::Null,
+        json!([]),
+        json!({}),
+    ]);
+    let key = select(vec![
+        "version",
+        "name",
+        "description",
+        "model",
+        "path",
+        "threads",
+        "context",
+        "options",
+        "max_tokens",
+        "temperature",
+        "top_k",
+        "top_p",
+        "min_p",
+        "repetition_penalty",
+        "seed",
+        "stop",
+        "instructions",
+        "tools",
+        "plugin",
+        "functions",
+        "grants",
+        "limits",
+        "memory",
+        "time",
+        "result",
+        "conversation",
+        "history",
+        "steps",
+        "tokens",
+        "tool_time",
+        "parallel_calls",
+        "output",
+        "stream",
+        "show_tools",
+        "other",
+    ]);
+    leaf.prop_recursive(3, 24, 4, move |inner| {
+        prop_oneof![
+            vec(inner.clone(), 0..3).prop_map(Value::Array),
+            vec((key.clone(), inner), 0..4)
+                .prop_map(|pairs| {
+                    // A key without a value is right or wrong by more than its value: goldens have it.
+                    let pairs = pairs.into_iter().filter(|(_, value)| !value.is_null());
+                    pairs.map(|(key, value)| (key.to_owned(), value)).collect::<Map<_, _>>()
+                })
+                .prop_map(Value::Object),
+        ]
+    })
+}
+
+/// A right agent with one value put in some place of it.
+fn altered() -> impl Strategy<Value = Value> {
+    let places = vec![
+        "/version",
+        "/name",
+        "/description",
+        "/model",
+        "/model/path",
+        "/model/threads",
+        "/model/context",
+        "/model/options",
+        "/model/options/max_tokens",
+        "/model/options/temperature",
+        "/model/options/top_k",
+        "/model/options/top_p",
+        "/model/options/min_p",
+        "/model/options/repetition_penalty",
+        "/model/options/seed",
+        "/model/options/stop",
+        "/instructions",
+        "/tools",
+        "/tools/0",
+        "/tools/0/plugin",
+        "/tools/0/functions",
+        "/tools/0/functions/0",
+        "/tools/0/grants",
+        "/tools/0/grants/0",
+        "/tools/0/limits",
+        "/tools/0/limits/memory",
+        "/tools/0/limits/time",
+        "/memory",
+        "/memory/conversation",
+        "/memory/history",
+        "/limits",
+        "/limits/steps",
+        "/limits/time",
+        "/output",
+        "/output/stream",
+    ];
+    (select(places), nearly()).prop_map(|(place, value)| {
+        let mut agent = json!({
+            "version": 1, "name": "a", "description": "d",
+            "model": { "path": "m", "threads": 1, "context": 9, "options": {
+                "max_tokens": 1, "temperature": 0, "top_k": 0, "top_p": 1, "min_p": 0,
+                "repetition_penalty": 1, "seed": 1, "stop": [] } },
+            "instructions": "i",
+            "tools": [{ "plugin": "p", "functions": ["f"], "grants": ["clock"],
+                "limits": { "memory": "1B", "time": "1s" } }],
+            "memory": { "conversation": true, "history": "error" },
+            "limits": { "steps": 1, "time": "1s" },
+            "output": { "stream": true },
+        });
+        *agent.pointer_mut(place).unwrap() = value;
+        agent
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_bytes_are_judged(content in vec(any::<u8>(), 0..400)) {
+        check_any(&content);
+    }
+
+    #[test]
+    fn any_text_is_judged(content in "([a-z]|[ \n\r\t\u{85}\u{2028}]|[-:,?&*!|>'\"%@`{}\\[\\]#~]|: |\n  |- |\\PC){0,80}") {
+        check_any(content.as_bytes());
+    }
+
+    #[test]
+    fn damaged_files_are_judged(at in 0..2_000_usize, cut in 0..40_usize, insert in "([-:,?&*!|>'\"{}\\[\\]#$\n\t ]|\\PC){0,6}") {
+        let good: Vec<char> = include_str!("good/full.yaml").chars().collect();
+        let at = at % good.len();
+        let damaged: String =
+            good[..at].iter().copied().chain(insert.chars()).chain(good[at..].iter().skip(cut).copied()).collect();
+        check_any(damaged.as_bytes());
+    }
+
+    #[test]
+    fn what_is_written_is_read(spec in spec()) {
+        let value = serde_json::to_value(&spec).unwrap();
+        prop_assert!(schema::validator().is_valid(&value), "{value}");
+        prop_assert_eq!(&serde_json::from_value::<AgentSpec>(value.clone()).unwrap(), &spec);
+        let text = format!("{:#}", escaped(value));
+        match parse(&text, "a.yaml") {
+            Ok(read) => prop_assert_eq!(read, spec),
+            Err(diagnostics) => prop_assert!(false, "{diagnostics}"),
+        }
+    }
+
+    #[test]
+    fn the_schema_and_the_reader_agree(agent in prop_oneof![altered(), nearly()]) {
+        let text = agent.to_string();
+        let read = parse(&text, "a.yaml");
+        let value = schema::without_nulls(yaml::to_json(&text).unwrap());
+        prop_assert_eq!(read.is_ok(), schema::validator().is_valid(&value), "{}: {:?}", value, read);
+    }
+
+    #[test]
+    fn units_read_what_they_show(value in prop_oneof![1..=u64::MAX, (0..64_u32).prop_map(|bit| 1 << bit)]) {
+        prop_assert_eq!(ByteSize(value).to_string().parse(), Ok(ByteSize(value)));
+        let span = Span(Duration::from_millis(value));
+        prop_assert_eq!(span.to_string().parse(), Ok(span));
+    }
+}
