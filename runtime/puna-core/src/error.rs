@@ -93,7 +93,11 @@ impl Error {
     }
 
     /// An error about a file, its kind taken from the operating system's answer.
-    pub fn from_io(action: impl fmt::Display, path: impl AsRef<std::path::Path>, source: std::io::Error) -> Self {
+    pub fn from_io(
+        action: impl fmt::Display,
+        path: impl AsRef<std::path::Path>,
+        source: std::io::Error,
+    ) -> Self {
         use std::io::ErrorKind as Io;
         let kind = match source.kind() {
             Io::NotFound => ErrorKind::NotFound,

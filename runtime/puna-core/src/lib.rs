@@ -19,9 +19,12 @@ pub use error::{Error, ErrorKind, Result};
 pub use event::{Event, TurnOutcome};
 pub use journal::{Journal, JournalEntry, Record, SessionSummary};
 pub use knowledge::{Document, Embedder, Hit, HitPage, Loader, Retriever, Span};
-pub use message::{Citation, Content, InvalidToolCall, Media, Message, Role, ToolCall, ToolOutcome, ToolResult};
+pub use message::{
+    Citation, Content, InvalidToolCall, Media, Message, Role, ToolCall, ToolOutcome, ToolResult,
+};
 pub use model::{
-    Completion, GenerateOptions, GenerateRequest, Model, ModelEvent, ModelInfo, ModelStream, StopReason, Usage,
+    Completion, GenerateOptions, GenerateRequest, Model, ModelEvent, ModelInfo, ModelStream, StopReason,
+    Usage,
 };
 pub use tokio_util::sync::CancellationToken;
 pub use tool::{Tool, ToolContext, ToolError, ToolErrorKind, ToolSchema};

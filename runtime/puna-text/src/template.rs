@@ -209,7 +209,9 @@ fn to_template(message: &Message) -> Result<Value> {
                 )));
             }
             _ => {
-                return Err(Error::invalid_input("this model takes text only; got a part of an unknown kind"));
+                return Err(Error::invalid_input(
+                    "this model takes text only; got a part of an unknown kind",
+                ));
             }
         }
     }
