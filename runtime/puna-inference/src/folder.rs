@@ -26,8 +26,37 @@ pub struct ModelFolder {
     /// Whether the exporter says that the cache's inputs and outputs may be the same memory; where
     /// it says nothing, a probe decides.
     pub share_buffer: Option<bool>,
-    /// How many tokens the vocabulary has, where a file says it.
+    /// What the files say of sizes that a graph may leave open.
+    pub sizes: Sizes,
+}
+
+/// Sizes that exporters leave open in the graph (`-1`), where a configuration file says them.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Sizes {
+    /// Tokens in the vocabulary.
     pub vocab_size: Option<usize>,
+    /// Heads of keys and values in each layer.
+    pub kv_heads: Option<usize>,
+    /// Width of one head.
+    pub head_dim: Option<usize>,
+}
+
+impl Sizes {
+    fn read(config: &Value, genai: &Value) -> Self {
+        let size = |value: &Value| usize::try_from(value.as_u64()?).ok().filter(|size| *size > 0);
+        let (model, decoder) = (&genai["model"], &genai["model"]["decoder"]);
+        let heads = size(&config["num_attention_heads"]);
+        Self {
+            vocab_size: size(&model["vocab_size"]).or(size(&config["vocab_size"])),
+            // Without grouped queries every query head has its own keys and values.
+            kv_heads: size(&decoder["num_key_value_heads"])
+                .or(size(&config["num_key_value_heads"]))
+                .or(heads),
+            head_dim: size(&decoder["head_size"])
+                .or(size(&config["head_dim"]))
+                .or_else(|| Some(size(&config["hidden_size"])? / heads?)),
+        }
+    }
 }
 
 impl ModelFolder {
@@ -82,10 +111,14 @@ impl ModelFolder {
             }
         }
         let share_buffer = genai["search"]["past_present_share_buffer"].as_bool();
-        let vocab_size = [&genai["model"]["vocab_size"], &config["vocab_size"]]
-            .into_iter()
-            .find_map(|value| usize::try_from(value.as_u64()?).ok());
-        Ok(Self { path: path.to_owned(), graph, context_length, eos, share_buffer, vocab_size })
+        Ok(Self {
+            path: path.to_owned(),
+            graph,
+            context_length,
+            eos,
+            share_buffer,
+            sizes: Sizes::read(&config, &genai),
+        })
     }
 
     /// The folder's name, which names the model.

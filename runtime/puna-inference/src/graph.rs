@@ -10,6 +10,7 @@ use puna_core::{Error, ErrorKind, Result};
 
 use crate::{
     cache::{allocate, copy_positions, grown_capacity},
+    folder::Sizes,
     layout::{ATTENTION_MASK, INPUT_IDS, LOGITS, Layout, POSITION_IDS, USE_CACHE_BRANCH},
     runtime::Runtime,
 };
@@ -30,7 +31,7 @@ pub(crate) struct GraphOptions<'a> {
     pub(crate) threads: usize,
     pub(crate) spinning: bool,
     pub(crate) context: usize,
-    pub(crate) vocab_size: Option<usize>,
+    pub(crate) sizes: Sizes,
     /// What the exporter or the caller says; a probe decides where they say nothing.
     pub(crate) cache: Option<CacheKind>,
 }
@@ -77,7 +78,7 @@ impl Graph {
             // ONNX Runtime tells a truncated file from an unsupported one only in its words.
             Error::new(ErrorKind::Corrupt, format!("cannot load the model `{shown}`: {message}"))
         })?;
-        let layout = Layout::of(&session, &shown, options.vocab_size)?;
+        let layout = Layout::of(&session, &shown, options.sizes)?;
         let last_logits_only = layout.last_logits_only || layout.logits_to_keep.is_some();
         let fixed = layout.fixed_length();
         let context = fixed.map_or(options.context, |length| length.min(options.context));

@@ -4,6 +4,8 @@ use ort::{
 };
 use puna_core::{Error, ErrorKind, Result};
 
+use crate::folder::Sizes;
+
 /// The names and shapes of a graph's inputs and outputs, read from the graph itself.
 #[derive(Clone, Debug)]
 pub(crate) struct Layout {
@@ -45,9 +47,9 @@ pub(crate) const USE_CACHE_BRANCH: &str = "use_cache_branch";
 pub(crate) const LOGITS: &str = "logits";
 
 impl Layout {
-    /// Reads the graph's inputs and outputs. `vocab_size` is what the configuration says, for graphs that
-    /// leave it open.
-    pub(crate) fn of(session: &Session, graph: &str, vocab_size: Option<usize>) -> Result<Self> {
+    /// Reads the graph's inputs and outputs. `sizes` are what the configuration says, for graphs that
+    /// leave them open.
+    pub(crate) fn of(session: &Session, graph: &str, sizes: Sizes) -> Result<Self> {
         let invalid = |what: String| Error::new(ErrorKind::InvalidInput, format!("`{graph}` {what}"));
         let outputs = session.outputs();
         let logits = outputs.iter().find(|outlet| outlet.name() == LOGITS).ok_or_else(|| {
@@ -55,14 +57,14 @@ impl Layout {
         })?;
         let (logits_type, logits_shape) = tensor(logits).map_err(&invalid)?;
         let vocab_size = match logits_shape[..] {
-            [_, _, vocab] if vocab > 0 => vocab.unsigned_abs() as usize,
-            [_, _, _] if vocab_size.is_some() => vocab_size.unwrap_or_default(),
-            _ => {
-                return Err(invalid(format!(
-                    "has `{LOGITS}` of shape {logits_shape:?}, not [batch, positions, vocabulary]"
-                )));
-            }
+            [_, _, vocab] => known(vocab, sizes.vocab_size),
+            _ => None,
         };
+        let vocab_size = vocab_size.ok_or_else(|| {
+            invalid(format!(
+                "has `{LOGITS}` of shape {logits_shape:?}, not [batch, positions, vocabulary] with the vocabulary's size there or in `config.json`"
+            ))
+        })?;
         if !matches!(
             logits_type,
             TensorElementType::Float32 | TensorElementType::Float16 | TensorElementType::Bfloat16
@@ -90,7 +92,7 @@ impl Layout {
                     layout.logits_to_keep = Some(name.to_owned())
                 }
                 name if name.starts_with("past") => {
-                    layout.cache.push(cache_tensor(input, outputs).map_err(&invalid)?)
+                    layout.cache.push(cache_tensor(input, outputs, sizes).map_err(&invalid)?)
                 }
                 name => return Err(invalid(format!("needs the input `{name}`, which is none of a Llama's"))),
             }
@@ -113,7 +115,7 @@ impl Layout {
 }
 
 /// Matches `past_key_values.N.key` (optimum, genai) or `past_N_key`-like names with their output.
-fn cache_tensor(input: &Outlet, outputs: &[Outlet]) -> Result<CacheTensor, String> {
+fn cache_tensor(input: &Outlet, outputs: &[Outlet], sizes: Sizes) -> Result<CacheTensor, String> {
     let past = input.name();
     let present = ["past_key_values", "past"]
         .iter()
@@ -121,19 +123,25 @@ fn cache_tensor(input: &Outlet, outputs: &[Outlet]) -> Result<CacheTensor, Strin
         .find(|name| outputs.iter().any(|output| output.name() == name))
         .ok_or_else(|| format!("has the input `{past}` and no output `present…` to match it"))?;
     let (element, shape) = tensor(input)?;
-    match shape[..] {
-        [_, heads, length, head_dim] if heads > 0 && head_dim > 0 => Ok(CacheTensor {
-            past: past.to_owned(),
-            present,
-            heads: heads.unsigned_abs() as usize,
-            head_dim: head_dim.unsigned_abs() as usize,
-            element,
-            fixed_length: (length > 0).then_some(length.unsigned_abs() as usize),
-        }),
-        _ => Err(format!(
-            "has `{past}` of shape {shape:?}, not [batch, kv_heads, length, head_dim] with the heads known"
-        )),
-    }
+    let invalid = || {
+        format!(
+            "has `{past}` of shape {shape:?}, not [batch, kv_heads, length, head_dim] with heads and width there or in `config.json`"
+        )
+    };
+    let [_, heads, length, head_dim] = shape[..] else { return Err(invalid()) };
+    Ok(CacheTensor {
+        past: past.to_owned(),
+        present,
+        heads: known(heads, sizes.kv_heads).ok_or_else(invalid)?,
+        head_dim: known(head_dim, sizes.head_dim).ok_or_else(invalid)?,
+        element,
+        fixed_length: known(length, None),
+    })
+}
+
+/// A dimension of the graph, or the size that stands for an open one.
+fn known(dimension: i64, open: Option<usize>) -> Option<usize> {
+    usize::try_from(dimension).ok().filter(|size| *size > 0).or(open)
 }
 
 fn tensor(outlet: &Outlet) -> Result<(TensorElementType, Vec<i64>), String> {

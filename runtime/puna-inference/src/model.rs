@@ -65,7 +65,7 @@ pub struct ModelReport {
     pub path: PathBuf,
     /// The graph's file.
     pub graph: PathBuf,
-    /// The graph's length, in bytes, without external data.
+    /// What the graph's file and the weights beside it take up, in bytes.
     pub graph_bytes: u64,
     /// Prompt and answer together, in tokens.
     pub context_length: usize,
@@ -81,15 +81,28 @@ pub fn examine(folder: &Path) -> Result<ModelReport> {
     let found = ModelFolder::open(folder)?;
     let tokenizer = Tokenizer::from_folder(folder)?;
     ChatTemplate::from_folder(folder, &tokenizer)?;
-    let metadata =
-        std::fs::metadata(&found.graph).map_err(|error| Error::from_io("read", &found.graph, error))?;
+    let graph_bytes =
+        graph_bytes(&found.graph).map_err(|error| Error::from_io("read", &found.graph, error))?;
     Ok(ModelReport {
         path: found.path,
         graph: found.graph,
-        graph_bytes: metadata.len(),
+        graph_bytes,
         context_length: found.context_length,
         vocabulary: tokenizer.vocabulary_size(),
     })
+}
+
+/// Exporters name the files of weights after the graph: `model.onnx.data`, `model.onnx_data`.
+fn graph_bytes(graph: &Path) -> std::io::Result<u64> {
+    let name = graph.file_name().unwrap_or_default().to_string_lossy();
+    let mut bytes = 0;
+    for entry in std::fs::read_dir(graph.parent().unwrap_or(graph))? {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().starts_with(&*name) {
+            bytes += entry.metadata()?.len();
+        }
+    }
+    Ok(bytes)
 }
 
 impl OnnxModel {
@@ -113,7 +126,7 @@ impl OnnxModel {
                 threads,
                 spinning: options.spinning,
                 context,
-                vocab_size: found.vocab_size,
+                sizes: found.sizes,
                 cache: found
                     .share_buffer
                     .map(|share| if share { CacheKind::Shared } else { CacheKind::Growing }),
