@@ -27,6 +27,11 @@ impl EventStream {
         let emitter = Emitter::default();
         Self { driver: Some(Box::pin(drive(emitter.clone()))), emitter }
     }
+
+    /// The next event, or `None` after the last one: `StreamExt::next` without the import.
+    pub async fn next(&mut self) -> Option<Result<Event>> {
+        poll_fn(|context| Pin::new(&mut *self).poll_next(context)).await
+    }
 }
 
 impl Stream for EventStream {

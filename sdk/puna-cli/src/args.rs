@@ -4,7 +4,7 @@ use clap::{Args as ClapArgs, Parser, Subcommand};
 
 /// Runs agents: a Llama in process, tools as sandboxed WebAssembly, conversations that last.
 #[derive(Debug, Parser)]
-#[command(name = "puna", version, about, after_help = crate::exit::HELP, propagate_version = true)]
+#[command(name = "puna", version, after_help = crate::exit::HELP, propagate_version = true)]
 pub(crate) struct Args {
     /// Show what happens on standard error; twice for everything
     #[arg(short, long, action = clap::ArgAction::Count, global = true)]

@@ -3,7 +3,6 @@ use std::{
     process::ExitCode,
 };
 
-use futures_util::StreamExt;
 use puna::{
     AgentSpec, CancellationToken, Error, ErrorKind, Event, EventStream, Message, OutputSpec, Result,
     RunOptions, Stack,

@@ -4,7 +4,6 @@
 //! [`Agent`] answers, one [`Event`] at a time.
 //!
 //! ```no_run
-//! use futures_util::StreamExt;
 //! use puna::{AgentSpec, Event, Message, Stack};
 //!
 //! # async fn example() -> puna::Result<()> {

@@ -27,6 +27,16 @@ def concierge_case(d):
     return out
 
 
+def added_case(d):
+    """Tools that were never seen, beside the concierge's."""
+    out = Dialogue(d, "You are the concierge. Use the tools for sums, units, dates and times. Remember what the user tells you.")
+    functions, requests = toolbox(d, d.rng.randint(1, 2), CONCIERGE)
+    out.add_tools(functions)
+    name, text, arguments, *_ = d.rng.choice(requests[:len(functions) - len(CONCIERGE)])()
+    out.call(text, name, arguments)
+    return out
+
+
 def concierge_answer_case(d):
     out = concierge_case(d)
     out.messages = out.messages[:-2]
@@ -88,7 +98,7 @@ def chat_case(d):
 
 
 SUITES = {**{name: lambda d, n=n: tools_case(d, n) for name, n in TOOL_SUITES.items()},
-          "concierge": concierge_case, "concierge-answer": concierge_answer_case, "result": result_case,
+          "concierge": concierge_case, "tools-added": added_case, "concierge-answer": concierge_answer_case, "result": result_case,
           "context": lambda d: context_case(d, True), "context-absent": lambda d: context_case(d, False),
           "memory": lambda d: memory_case(d, True), "memory-absent": lambda d: memory_case(d, False), "memory-tools": lambda d: memory_case(d, True, True),
           "chat": chat_case, "unknown": unknown_case}

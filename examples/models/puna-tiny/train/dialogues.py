@@ -116,7 +116,7 @@ def parameter(d: Draw, taken):
         if name in taken:
             return parameter(d, taken)
         kind, draw = d.one(("string", "pseudo"), ("string", "name"), ("number", "n"), ("integer", "i"), ("string", "code"))
-        cues = [f"with {name}", name, f"and {name}", f"with the {name}"]
+        cues = [f"with {name}", name, f"and {name}", f"with the {name}", f"of {name}", f"for {name}", f"for the {name}"]
     else:
         name = d.rng.choice(list(PARAMETERS))
         if name in taken:
@@ -160,6 +160,8 @@ def tool(d: Draw, taken, easy=0.0, twin=None):
 
     `taken` collects the nouns in use. A `twin` is (noun, verb) of a tool whose noun another one shares: only the verb
     tells them apart, so every request says it."""
+    if not twin and d.chance(0.14):
+        return lookup(d, taken)
     noun, verb = twin or (d.noun(), d.verb())
     while not twin and noun in taken:
         noun = d.noun()
@@ -203,6 +205,32 @@ def tool(d: Draw, taken, easy=0.0, twin=None):
             text = text[0].upper() + text[1:]
         text += d.one("", ".", "?", "", " please", "!")
         return text, {key: value for key, value, _ in drawn}
+
+    return function, request
+
+
+def lookup(d: Draw, taken):
+    """A tool that tells one property of one kind of thing, as `room_price` does, and its requests."""
+    noun, thing = d.noun(), d.noun()
+    while noun in taken or thing in taken or noun == thing:
+        noun, thing = d.noun(), d.noun()
+    taken.append(noun)
+    name = d.one(f"{thing}_{noun}", f"{noun}_of_{thing}", f"get_{noun}", noun, f"{d.verb()}_{noun}", f"get_{thing}_{noun}", f"get_{noun}_of_{thing}", f"{thing}{noun.capitalize()}")
+    description = d.one(f"Tell the {noun} of a {thing}.", f"The {noun} of a {thing}.", f"Tells the {noun} of a {thing} of the {d.noun()}.", f"Looks up the {noun} of a {thing}.",
+                        f"Get the {noun} for a {thing}.", f"Tell the {noun} of the {thing}.", f"Find the {noun} of a {thing}.", f"The {thing}'s {noun}.")
+    key = d.one(thing, thing, d.one("name", "id", "number"))
+    kind, draw = d.one(("integer", "i"), ("string", "pseudo"), ("string", "code"), ("string", "name"), ("string", "city"), ("number", "n"))
+    schema = {"description": d.one(f"The {thing}", f"The {key} of the {thing}", f"Which {thing}")} if d.chance(0.4) else {}
+    function = {"name": name, "description": description,
+                "parameters": {"type": "object", "properties": {key: {**schema, "type": kind}}, "required": [key]}}
+
+    def request():
+        value = d.rng.randint(1, 10 ** d.rng.randint(1, 4)) if draw == "i" else d.number() if draw == "n" else d.value(draw)
+        said = f"{d.one(thing, thing, 'the ' + thing, '')} {value}".strip()
+        text = d.one(f"What is the {noun} of {said}", f"what is the {noun} of {said}", f"What's the {noun} of {said}", f"Tell me the {noun} of {said}", f"What {noun} does {said} have",
+                     f"I need the {noun} of {said}", f"{noun} of {said}", f"Can you tell me the {noun} of {said}", f"What is the {noun} for {said}", f"Look up the {noun} of {said}", f"And the {noun} of {said}",
+                     f"Do you know the {noun} of {said}")
+        return polite(d, text) + d.one("?", "?", "?", "", "."), {key: value}
 
     return function, request
 
@@ -528,7 +556,7 @@ def tool_dialogue(d: Draw, turns, level=1.0):
     kind = d.rng.random()
     if kind < 0.28 * max(level, 0.5):
         names = list(CONCIERGE) if d.chance(0.6) else d.rng.sample(list(CONCIERGE), d.rng.randint(1, 4))
-        count = 0 if d.chance(0.8) else d.rng.randint(1, 2)
+        count = 0 if d.chance(0.5) else d.rng.randint(1, 2)
     else:
         names, count = [], d.rng.choices((1, 2, 3, 4, 5), (0.15, 0.35, 0.25, 0.2, 0.05) if level >= 1 else (0.2, 0.6, 0.2, 0, 0))[0]
     functions, requests = toolbox(d, count, names, 1.0 - level)
@@ -545,7 +573,8 @@ def tool_dialogue(d: Draw, turns, level=1.0):
         elif other < 0.23:
             dialogue.recall(d.chance(0.8))
         else:
-            dialogue.use(d.rng.choice(requests), with_result)
+            added = requests[:count] if count and names and d.chance(0.4) else requests
+            dialogue.use(d.rng.choice(added), with_result)
     return dialogue
 
 
