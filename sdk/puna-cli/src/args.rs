@@ -19,7 +19,7 @@ pub(crate) enum Command {
     Run(RunArgs),
     /// Talk with an agent; Ctrl-C stops an answer, Ctrl-D leaves
     Chat(ChatArgs),
-    /// List, show, export and delete conversations
+    /// List, show, export, import and delete conversations
     Sessions(SessionsArgs),
     /// Check an agent's YAML
     Validate(ValidateArgs),
@@ -96,6 +96,14 @@ pub(crate) enum SessionsCommand {
         /// The conversation's name
         session: String,
     },
+    /// Add a conversation that `export` wrote
+    Import {
+        /// The file; standard input when absent or `-`
+        file: Option<PathBuf>,
+        /// Give it this name instead of its own
+        #[arg(long, value_name = "SESSION")]
+        name: Option<String>,
+    },
 }
 
 #[derive(Debug, ClapArgs)]
@@ -131,6 +139,9 @@ pub(crate) enum PluginCommand {
     Build {
         /// The folder with plugin.toml
         folder: PathBuf,
+        /// Write nothing: compare the component that lies there with a new build
+        #[arg(long)]
+        check: bool,
         /// Print JSON
         #[arg(long)]
         json: bool,

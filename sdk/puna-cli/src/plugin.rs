@@ -16,7 +16,8 @@ use crate::{
 
 pub(crate) async fn plugin(args: PluginArgs) -> Result<ExitCode> {
     match args.command {
-        PluginCommand::Build { folder, json } => build(&folder, json)?,
+        PluginCommand::Build { folder, check: false, json } => build(&folder, json)?,
+        PluginCommand::Build { folder, check: true, json } => check(&folder, json)?,
         PluginCommand::Inspect { component, json } => inspect(&component, json)?,
         PluginCommand::Call { component, function, arguments, grants } => {
             call(&component, &function, &arguments, &grants).await?;
@@ -38,6 +39,23 @@ fn build(folder: &Path, json: bool) -> Result<()> {
     ))
 }
 
+fn check(folder: &Path, json: bool) -> Result<()> {
+    let check = puna::plugins::check_build(folder, &BuildOptions::default())?;
+    if json {
+        return print_json(&check);
+    }
+    print_line(&if check.identical {
+        format!("{}: the component is what {} builds", folder.display(), check.toolchain)
+    } else {
+        format!(
+            "{}: the component was built by {}; {} builds other code with the same manifest",
+            folder.display(),
+            check.recorded_toolchain,
+            check.toolchain
+        )
+    })
+}
+
 fn inspect(component: &Path, json: bool) -> Result<()> {
     let inspection = puna::plugins::inspect_file(component)?;
     if json { print_json(&inspection) } else { show(&inspection) }
@@ -55,7 +73,8 @@ fn show(inspection: &Inspection) -> Result<()> {
         line(format!("asks for    {grant}: {reason}"))?;
     }
     for tool in &manifest.tools {
-        line(format!("\n{}{}{}: {}", render::BOLD, tool.name, render::RESET, tool.description))?;
+        let description = render::printable(&tool.description);
+        print_line(&format!("\n{}{}{}: {description}", render::BOLD, tool.name, render::RESET))?;
         line(format!("  takes     {}", tool.parameters))?;
         if let Some(output) = &tool.output {
             line(format!("  gives     {output}"))?;

@@ -1,4 +1,9 @@
-use std::process::ExitCode;
+use std::{
+    fs::File,
+    io::{BufRead, BufReader},
+    path::Path,
+    process::ExitCode,
+};
 
 use puna::{Content, Error, ErrorKind, Journal, JournalEntry, Record, Result, ToolOutcome};
 
@@ -18,18 +23,36 @@ pub(crate) async fn sessions(args: SessionsArgs) -> Result<ExitCode> {
             let mut out = std::io::stdout();
             stack.export_session(&session, &mut out).await?;
         }
+        SessionsCommand::Import { file, name } => {
+            let mut input = open(file.as_deref())?;
+            let session = stack.import_session(&mut *input, name.as_deref()).await?;
+            done("imported", &session, args.json)?;
+        }
         SessionsCommand::Delete { session } => {
             if !journal.delete(&session).await? {
                 return Err(unknown(&session));
             }
-            if args.json {
-                print_line(&serde_json::json!({ "deleted": session }).to_string())?;
-            } else {
-                print_line(&format!("deleted session `{session}`"))?;
-            }
+            done("deleted", &session, args.json)?;
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn open(file: Option<&Path>) -> Result<Box<dyn BufRead + Send>> {
+    match file.filter(|path| *path != Path::new("-")) {
+        None => Ok(Box::new(BufReader::new(std::io::stdin()))),
+        Some(path) => {
+            let file = File::open(path).map_err(|error| Error::from_io("read", path, error))?;
+            Ok(Box::new(BufReader::new(file)))
+        }
+    }
+}
+
+fn done(what: &str, session: &str, json: bool) -> Result<()> {
+    if json {
+        return print_line(&serde_json::json!({ what: session }).to_string());
+    }
+    print_line(&format!("{what} session `{session}`"))
 }
 
 async fn list(journal: &dyn Journal, json: bool) -> Result<()> {

@@ -1,6 +1,6 @@
 use std::{
     collections::HashMap,
-    io::Write,
+    io::{BufRead, Write},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
@@ -149,6 +149,20 @@ impl Stack {
     /// [`NotFound`](ErrorKind::NotFound) when there is no such session.
     pub async fn export_session(&self, session: &str, out: &mut (dyn Write + Send)) -> Result<()> {
         self.conversations()?.export(session, out).await
+    }
+
+    /// Adds a conversation that [`export_session`](Self::export_session) wrote, under `name` or its own. Gives
+    /// the name.
+    ///
+    /// # Errors
+    /// [`Conflict`](ErrorKind::Conflict) when there is a session of that name,
+    /// [`InvalidInput`](ErrorKind::InvalidInput) naming the line that does not read; nothing is added then.
+    pub async fn import_session(
+        &self,
+        input: &mut (dyn BufRead + Send),
+        name: Option<&str>,
+    ) -> Result<String> {
+        self.conversations()?.import(input, name).await
     }
 
     /// A model, loaded once for all agents that name the same folder and settings. Blocks while it loads.
