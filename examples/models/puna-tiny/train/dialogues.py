@@ -239,6 +239,8 @@ def expression(d: Draw):
     """A sum as people type it; the model copies it word for word."""
     a = lambda: str(d.number() if d.chance(0.5) else d.rng.randint(1, 9999))
     s = lambda: str(d.rng.randint(1, 99))
+    if d.chance(0.1):  # the same number again: the copy must go on from the right place
+        a = s = lambda number=d.one(a, s)(): number
     return d.one(
         lambda: f"{a()} {d.one('times', 'plus', 'minus', 'divided by', 'x', '*', '+', '-', '/', 'multiplied by', 'over', 'times')} {a()}",
         lambda: f"{a()}{d.one('*', '+', '-', '/', '^')}{a()}",
@@ -318,8 +320,12 @@ def concierge_request(d: Draw, name):
             return polite(d, text) + end, {"date": date}, {"weekday": w}, f"{date} is a {w}."
 
 
+GLUE = "the a is was not no of in for to it and or cannot be has only must read given with too at most name one".split()
 ERRORS = ["no {x} found", "unknown {x} `{y}`", "the service is not available", "the {x} is not valid", "division by zero", "unknown place `{y}`",
-          "timed out", "permission denied", "cannot read `{y}`", "no such {x}", "no city `{y}`", "unknown unit `{y}`", "`{y}` is not a date"]
+          "timed out", "permission denied", "cannot read `{y}`", "no such {x}", "no city `{y}`", "unknown unit `{y}`", "`{y}` is not a date",
+          "plugin `{y}` was not granted `{x}`; add it under the plugin's `grants`", "the call cannot be read: {x} {y}; write it as one JSON object",
+          "`{x}` is missing", "`{x}` must be a number, not `{y}`", "the {x} may have at most {n} {x}s", "no answer within {n} ms", "the tool did not answer in time",
+          "did not expect `{y}` in `{x}`", "expected a number, got `{y}`", "no tool `{y}`; there are {x} and {x}_{y}", "the {x} `{y}` is not known; try again later"]
 
 
 def result_for(d: Draw, noun):
@@ -335,7 +341,13 @@ def result_for(d: Draw, noun):
 
 
 def failure(d: Draw):
-    message = d.rng.choice(ERRORS).format(x=d.noun(), y=d.word())
+    """A tool's error, a known one or any words, and the answer that passes it on."""
+    if d.chance(0.5):
+        message = d.rng.choice(ERRORS).format(x=d.noun(), y=d.word(), n=d.rng.randint(2, 9999))
+    else:
+        words = [d.one(d.noun, d.word, lambda: d.rng.choice(GLUE), lambda: d.rng.choice(GLUE), lambda: f"`{d.word()}`", lambda: str(d.rng.randint(0, 9999)))()
+                 for _ in range(d.rng.randint(2, 14))]
+        message = " ".join(word + d.one(",", ";", ":") if d.chance(0.08) and i + 1 < len(words) else word for i, word in enumerate(words))
     return {"error": message}, f"I could not do that: {message}."
 
 
@@ -568,9 +580,9 @@ def tool_dialogue(d: Draw, turns, level=1.0):
             dialogue.greet()
         elif other < 0.09:
             dialogue.unknown()
-        elif other < 0.16:
+        elif other < 0.18:
             dialogue.tell()
-        elif other < 0.23:
+        elif other < 0.28:
             dialogue.recall(d.chance(0.8))
         else:
             added = requests[:count] if count and names and d.chance(0.4) else requests
@@ -590,12 +602,12 @@ def dialogue(rng: random.Random, progress: float, pieces=()):
             out.pairs() if d.chance(0.35) else out.copy()
         return out
     kind = rng.random()
-    if kind < 0.5:
+    if kind < 0.47:
         return tool_dialogue(d, rng.randint(4, 9), 1 - fade)
     out = Dialogue(d)
     if d.chance(0.1):
         out.add_tools(CONCIERGE.values())
-    if kind < 0.76:
+    if kind < 0.78:
         for _ in range(rng.randint(1, 3)):
             out.context(*(d.chance(0.65) for _ in range(rng.randint(2, 6))))
     elif kind < 0.95:

@@ -1,0 +1,11 @@
+//! The whole of Puna: the real binary, the bundled model, the first-party plugins, a store on disk.
+
+mod chat;
+mod concierge;
+mod files;
+mod kill;
+mod plugin;
+mod readme;
+mod sessions;
+mod support;
+mod wrong_input;

@@ -1,0 +1,50 @@
+//! The README tells what the repository holds.
+
+use std::collections::BTreeMap;
+
+use puna::AgentSpec;
+
+use crate::support::{CONCIERGE, read};
+
+/// The README's code blocks by language.
+fn blocks() -> BTreeMap<String, Vec<String>> {
+    let mut blocks: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let mut open: Option<(String, String)> = None;
+    for line in read("README.md").lines() {
+        match (&mut open, line.strip_prefix("```")) {
+            (None, Some(language)) => open = Some((language.to_owned(), String::new())),
+            (Some(_), Some(_)) => {
+                let (language, text) = open.take().expect("a block is open");
+                blocks.entry(language).or_default().push(text);
+            }
+            (Some((_, text)), None) => {
+                text.push_str(line);
+                text.push('\n');
+            }
+            (None, None) => {}
+        }
+    }
+    assert!(open.is_none(), "a code block does not end");
+    blocks
+}
+
+#[test]
+fn its_code_is_that_of_the_examples() {
+    let blocks = blocks();
+    assert_eq!(blocks["rust"], [read("examples/embed/src/main.rs"), read("examples/shout/src/lib.rs")]);
+    assert_eq!(blocks["yaml"], [read(CONCIERGE)]);
+}
+
+#[test]
+fn its_two_commands_come_first() {
+    let first = &blocks()["sh"][0];
+    let expected = "cargo run --release -- run examples/concierge/agent.yaml \"What is 1234 times 5678?\"\ncargo test --workspace\n";
+    assert_eq!(first, expected);
+}
+
+#[test]
+fn its_error_is_what_is_printed() {
+    let text = read(CONCIERGE).replace("instructions:", "instuctions:");
+    let told = AgentSpec::parse(text.as_bytes(), "agent.yaml", &|_| None).expect_err("a misspelt key");
+    assert!(blocks()["text"].contains(&format!("{told}\n")), "the README shows another error than:\n{told}");
+}
