@@ -19,6 +19,9 @@ pub(crate) async fn run(args: args::RunArgs) -> Result<ExitCode> {
         Some("-") | None => read_input()?,
         Some(text) => text.to_owned(),
     };
+    if input.trim().is_empty() {
+        return Err(Error::invalid_input("no question: give it as the second argument or on standard input"));
+    }
     let session = args.session.clone().unwrap_or_else(|| crate::time::new_session_name(&spec.name));
     let output = spec.output;
     let stack = open_stack(args.data.data)?;
@@ -96,9 +99,5 @@ fn read_input() -> Result<String> {
     std::io::stdin().lock().take(MAX_INPUT_BYTES).read_to_string(&mut text).map_err(|error| {
         Error::new(ErrorKind::InvalidInput, "cannot read the question").with_source(error)
     })?;
-    let text = text.trim();
-    if text.is_empty() {
-        return Err(Error::invalid_input("no question: give it as the second argument or on standard input"));
-    }
-    Ok(text.to_owned())
+    Ok(text.trim().to_owned())
 }
