@@ -85,7 +85,8 @@ fn models_that_are_damaged() {
         let file = fs::OpenOptions::new().write(true).open(path).expect("the model's file");
         file.set_len(length).expect("a shorter file");
     };
-    let cases: [(&str, &dyn Fn(&Path), i32); 6] = [
+    type Damage<'a> = &'a dyn Fn(&Path);
+    let cases: [(&str, Damage, i32); 6] = [
         ("model.onnx", &|path| cut(path, 1000), 10),
         ("model.onnx.data", &|path| cut(path, 100_000), 10),
         ("model.onnx", &|path| fs::remove_file(path).expect("the model's file"), 3),

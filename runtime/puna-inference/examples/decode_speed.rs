@@ -1,0 +1,51 @@
+//! How fast the whole loop decodes: graph, sampling, text, events.
+//!
+//! ```text
+//! cargo run --release -p puna-inference --example decode_speed -- MODEL_FOLDER THREADS PROMPT_WORDS TOKENS RUNS
+//! ```
+//!
+//! Prints one line of JSON: the prompt's token ids, and for each run how long prompt and answer took. The first run warms up
+//! and is left out. A fair run has a model folder whose end tokens never come, see `tests/bench/decode.py`.
+
+use std::{error::Error, path::Path};
+
+use futures_util::StreamExt;
+use puna_core::{GenerateOptions, GenerateRequest, Message, Model, ModelEvent, Usage};
+use puna_inference::{LoadOptions, OnnxModel, Runtime};
+use serde_json::json;
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [folder, threads, words, tokens, runs] = &arguments[..] else {
+        return Err("usage: decode_speed MODEL_FOLDER THREADS PROMPT_WORDS TOKENS RUNS".into());
+    };
+    let (threads, words, tokens, runs): (usize, usize, u32, usize) =
+        (threads.parse()?, words.parse()?, tokens.parse()?, runs.parse()?);
+
+    let runtime = Runtime::get(&|progress| eprintln!("{progress}"))?;
+    let options = LoadOptions { threads: Some(threads), ..LoadOptions::default() };
+    let model = OnnxModel::load(&runtime, Path::new(folder), options)?;
+    let mut prompt = Vec::new();
+    let mut measured: Vec<Usage> = Vec::new();
+    for run in 0..=runs {
+        // Begins with another word in every run, so that no run finds its prompt in the cache.
+        let text: Vec<String> = (run..run + words).map(|word| format!("w{word}")).collect();
+        let request = GenerateRequest {
+            messages: vec![Message::user(text.join(" "))],
+            options: GenerateOptions { max_tokens: Some(tokens), ..Default::default() },
+            ..Default::default()
+        };
+        prompt = model.prompt(&request)?;
+        let mut events = model.generate(request).await?;
+        while let Some(event) = events.next().await {
+            if let ModelEvent::Finished(completion) = event?
+                && run > 0
+            {
+                measured.push(completion.usage);
+            }
+        }
+    }
+    println!("{}", json!({ "prompt": prompt, "runs": measured, "details": model.details() }));
+    Ok(())
+}
