@@ -22,6 +22,10 @@ const PREFILL_CHUNK: usize = 512;
 /// Requests that wait for the engine; more are refused, so that nobody waits without end.
 const QUEUE: usize = 64;
 
+/// The least time between two texts sent to a reader, who is a thread to wake: a small model writes thousands
+/// of tokens a second, and waking somebody for each costs a tenth of them. Nobody reads faster.
+const SEND_INTERVAL: Duration = Duration::from_millis(4);
+
 /// Conversations whose keys and values are kept for their next turn.
 const SLOTS: usize = 4;
 
@@ -217,6 +221,9 @@ struct Answer {
     parser: Option<ToolCallParser>,
     /// The text, where there is no parser to collect it.
     text: String,
+    /// What was not sent yet, and when something last was.
+    pending: String,
+    sent: Option<Instant>,
     usage: Usage,
 }
 
@@ -227,6 +234,8 @@ impl Answer {
             stop: StopMatcher::new(job.stop.iter().cloned()),
             parser: job.calls.then(|| ToolCallParser::new("call_")),
             text: String::new(),
+            pending: String::new(),
+            sent: None,
             usage: Usage::default(),
         }
     }
@@ -248,13 +257,16 @@ impl Answer {
                 text.to_owned()
             }
         };
-        if shown.is_empty() {
+        self.pending.push_str(&shown);
+        if self.pending.is_empty() || self.sent.is_some_and(|sent| sent.elapsed() < SEND_INTERVAL) {
             return Ok(());
         }
-        job.events.send(Ok(ModelEvent::TextDelta(shown))).map_err(|_| Stopped::Abandoned)
+        self.sent = Some(Instant::now());
+        let text = std::mem::take(&mut self.pending);
+        job.events.send(Ok(ModelEvent::TextDelta(text))).map_err(|_| Stopped::Abandoned)
     }
 
-    /// The text that was held back, and the whole answer.
+    /// The text that was not sent yet, and the whole answer.
     fn finish(mut self, stop: StopReason) -> Result<(String, Completion)> {
         let mut rest = String::new();
         if !self.stop.stopped() {
@@ -279,7 +291,7 @@ impl Answer {
             content.iter().any(|part| matches!(part, Content::ToolCall(_) | Content::InvalidToolCall(_)));
         let stop = if called && stop == StopReason::EndOfTurn { StopReason::ToolCalls } else { stop };
         Ok((
-            rest,
+            self.pending + &rest,
             Completion { message: Message { role: Role::Assistant, content }, stop, usage: self.usage },
         ))
     }
