@@ -2,9 +2,9 @@ use puna_core::Result;
 
 use crate::Tokenizer;
 
-/// Most tokens held back for a character that is not complete: a character has at most four bytes, and a
-/// byte costs at most one token; more pending tokens are not one character but bad bytes.
-const MAX_PENDING: usize = 8;
+/// Most tokens kept while the text does not end with a whole character: only a model that writes bad bytes
+/// without end gets there, and the window is decoded anew for every token.
+const MAX_WINDOW: usize = 64;
 
 /// Turns tokens into text as they come, and never gives out a part of a character.
 ///
@@ -12,18 +12,18 @@ const MAX_PENDING: usize = 8;
 #[derive(Debug)]
 pub struct StreamDecoder {
     tokenizer: Tokenizer,
-    /// The tokens that the next text depends on: those given out last, then those pending.
+    /// The tokens that the next text depends on: those given out last, then those whose text is not whole.
     window: Vec<u32>,
-    /// How many of the window's tokens were given out.
+    /// How many bytes of the window's text were given out.
     given: usize,
-    /// Their text: decoders treat a text's first token apart, so new text is the window's text less this.
-    given_text: String,
+    /// How many tokens were in the window when its text was last whole.
+    whole: usize,
 }
 
 impl StreamDecoder {
     /// A decoder at the start of an answer.
     pub fn new(tokenizer: Tokenizer) -> Self {
-        Self { tokenizer, window: Vec::new(), given: 0, given_text: String::new() }
+        Self { tokenizer, window: Vec::new(), given: 0, whole: 0 }
     }
 
     /// Takes a token, and gives the text that is complete with it, if any.
@@ -33,12 +33,18 @@ impl StreamDecoder {
     pub fn push(&mut self, id: u32) -> Result<Option<String>> {
         self.window.push(id);
         let text = self.tokenizer.decode(&self.window)?;
-        let incomplete =
-            text.ends_with(char::REPLACEMENT_CHARACTER) && self.window.len() - self.given < MAX_PENDING;
-        if incomplete || text.len() <= self.given_text.len() {
-            return Ok(None);
+        // The bytes of a character that is not complete decode to one replacement character, at the end.
+        let sure = text.strip_suffix(char::REPLACEMENT_CHARACTER).unwrap_or(&text).len();
+        if sure == text.len() || self.window.len() >= MAX_WINDOW {
+            let new = self.give(&text, text.len());
+            // What was given out before now says nothing about what follows; what is given out now does,
+            // because decoders treat a text's first token apart.
+            self.window.drain(..self.whole);
+            self.whole = self.window.len();
+            self.given = self.tokenizer.decode(&self.window)?.len();
+            return Ok(new);
         }
-        Ok(Some(self.give(text)?))
+        Ok(self.give(&text, sure))
     }
 
     /// Gives what was held back.
@@ -47,15 +53,13 @@ impl StreamDecoder {
     /// [`Internal`](puna_core::ErrorKind::Internal) when the tokenizer itself fails.
     pub fn finish(&mut self) -> Result<Option<String>> {
         let text = self.tokenizer.decode(&self.window)?;
-        if text.len() <= self.given_text.len() { Ok(None) } else { Ok(Some(self.give(text)?)) }
+        Ok(self.give(&text, text.len()))
     }
 
-    fn give(&mut self, text: String) -> Result<String> {
-        let new = text.get(self.given_text.len()..).unwrap_or_default().to_owned();
-        // The tokens given out before now say nothing about what follows; those given out now do.
-        self.window.drain(..self.given);
-        self.given = self.window.len();
-        self.given_text = self.tokenizer.decode(&self.window)?;
-        Ok(new)
+    /// The text that was not given out yet, up to a place.
+    fn give(&mut self, text: &str, end: usize) -> Option<String> {
+        let new = text.get(self.given..end).filter(|new| !new.is_empty())?.to_owned();
+        self.given = end;
+        Some(new)
     }
 }

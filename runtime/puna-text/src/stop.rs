@@ -28,9 +28,14 @@ impl StopMatcher {
             return text.to_owned();
         }
         self.held.push_str(text);
-        if let Some(at) = self.stops.iter().filter_map(|stop| self.held.find(stop.as_str())).min() {
+        let places = self.stops.iter().filter_map(|stop| {
+            let start = self.held.find(stop.as_str())?;
+            Some((start + stop.len(), start))
+        });
+        // The one that is complete first, whatever the pieces are; of two that end together, the longer.
+        if let Some((_, start)) = places.min() {
             self.stopped = true;
-            self.held.truncate(at);
+            self.held.truncate(start);
             return std::mem::take(&mut self.held);
         }
         let keep = self.stops.iter().map(|stop| overlap(&self.held, stop)).max().unwrap_or(0);

@@ -1,0 +1,79 @@
+"""Writes templates.json: conversations as Hugging Face transformers renders them.
+
+    pip install transformers jinja2 && python make.py
+"""
+
+import json
+import os
+
+from transformers import PreTrainedTokenizerFast
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+ROOT = os.path.join(HERE, "../../../..")
+
+
+def function(name, **properties):
+    return {"type": "function", "function": {"name": name, "description": f"Does “{name}”.", "parameters": {
+        "type": "object", "properties": properties, "required": list(properties)}}}
+
+
+def call(name, arguments):
+    return {"role": "assistant", "content": "", "tool_calls": [{"type": "function", "id": "c", "function": {"name": name, "arguments": arguments}}]}
+
+
+def calls(*pairs):
+    return {"role": "assistant", "content": "", "tool_calls": [{"type": "function", "id": "c", "function": {"name": n, "arguments": a}} for n, a in pairs]}
+
+
+def result(value):
+    return {"role": "tool", "content": json.dumps(value, ensure_ascii=False)}
+
+
+def user(text):
+    return {"role": "user", "content": text}
+
+
+def assistant(text):
+    return {"role": "assistant", "content": text}
+
+
+def system(text):
+    return {"role": "system", "content": text}
+
+
+WEATHER = function("weather", city={"type": "string"}, days={"type": "integer", "minimum": 1})
+SEARCH = function("search", query={"type": "string", "description": "What to look for: \"quotes\", \\ and <tags> & 'more'"})
+
+CONVERSATIONS = [
+    ([user("Hello")], []),
+    ([system("You are brief."), user("Hello")], []),
+    ([system("  blanks around  \n"), user("\n also here  ")], []),
+    ([user("Hello"), assistant("Hi!"), user("Bye")], []),
+    ([user("What is the weather?")], [WEATHER]),
+    ([system("Use the tools."), user("What is the weather in Zürich?")], [WEATHER, SEARCH]),
+    ([user("Weather?"), call("weather", {"city": "Zürich", "days": 2})], [WEATHER]),
+    ([user("Weather?"), call("weather", {"city": "Zürich", "days": 2}), result({"sun": 0.5, "text": "mild – 🌤"})], [WEATHER]),
+    ([user("Weather?"), call("weather", {"city": "東京", "days": 1}), result({"error": "no city `東京`"}), assistant("I could not do that."), user("Try \"Kyoto\".")], [WEATHER]),
+    ([user("Both"), calls(("weather", {"city": "A", "days": 1}), ("search", {"query": "a \"b\" \\ c\nd"})), result([1, 2.5, None, True]), result("text")], [WEATHER, SEARCH]),
+    ([user("Numbers"), call("search", {"query": "1", "deep": {"list": [1, 1.0, 1e21, -0.5, 10**15], "empty": {}, "none": []}})], [SEARCH]),
+    ([user("{{ user }} {% if x %} {# comment #}"), assistant("{{ 7 * 7 }}")], []),
+    ([user("a\tb\r\nc\u2028d\u00a0e"), assistant("ﬀ é é 👩‍👩‍👧"), user("<b>&amp;</b>")], []),
+    ([user("")], []),
+]
+
+
+def main():
+    with open(os.path.join(ROOT, "examples/models/puna-tiny/tokenizer_config.json")) as file:
+        tiny = json.load(file)["chat_template"]
+    with open(os.path.join(ROOT, "runtime/puna-text/src/llama3.jinja")) as file:
+        llama = file.read()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_file=os.path.join(ROOT, "examples/models/puna-tiny/tokenizer.json"), bos_token="<|begin_of_text|>", eos_token="<|eot_id|>")
+    goldens = [{"template": name, "messages": messages, "tools": tools,
+                "text": tokenizer.apply_chat_template(messages, tools=tools or None, chat_template=template, tokenize=False, add_generation_prompt=True)}
+               for name, template in (("puna-tiny", tiny), ("llama3", llama)) for messages, tools in CONVERSATIONS]
+    with open(os.path.join(HERE, "templates.json"), "w") as file:
+        json.dump(goldens, file, ensure_ascii=False, indent=1)
+        file.write("\n")
+
+
+main()

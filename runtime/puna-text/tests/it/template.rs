@@ -1,0 +1,147 @@
+//! Conversations to prompts.
+
+use std::fs;
+
+use puna_core::{
+    Content, ErrorKind, Message, Role, ToolCall, ToolError, ToolErrorKind, ToolOutcome, ToolResult,
+    ToolSchema,
+};
+use puna_text::ChatTemplate;
+use serde_json::{Value, json};
+
+use crate::{bundled, tokenizer};
+
+const SPECIAL: [&str; 2] = ["<|eot_id|>", "<|begin_of_text|>"];
+
+fn template(text: &str) -> Result<ChatTemplate, puna_core::Error> {
+    let special = SPECIAL.map(str::to_owned).to_vec();
+    ChatTemplate::new(text.to_owned(), "<|begin_of_text|>".to_owned(), "<|eot_id|>".to_owned(), special)
+}
+
+fn message(value: &Value) -> Message {
+    let text = value["content"].as_str().expect("content");
+    match value["role"].as_str().expect("a role") {
+        "system" => Message::system(text),
+        "user" => Message::user(text),
+        "tool" => {
+            let value: Value = serde_json::from_str(text).expect("a result in JSON");
+            let outcome = match value["error"].as_str() {
+                Some(error) => {
+                    ToolOutcome::Failure { error: ToolError::new(ToolErrorKind::NotFound, error.to_owned()) }
+                }
+                None => ToolOutcome::Success { value },
+            };
+            Message::tool(ToolResult { call_id: "c".to_owned(), name: "tool".to_owned(), outcome })
+        }
+        "assistant" => {
+            let calls = value["tool_calls"].as_array().into_iter().flatten().map(|call| {
+                Content::ToolCall(ToolCall {
+                    id: "c".to_owned(),
+                    name: call["function"]["name"].as_str().expect("a name").to_owned(),
+                    arguments: call["function"]["arguments"].clone(),
+                })
+            });
+            let text = (!text.is_empty()).then(|| Content::text(text));
+            Message { role: Role::Assistant, content: text.into_iter().chain(calls).collect() }
+        }
+        role => panic!("an unknown role {role}"),
+    }
+}
+
+/// Both templates write what Hugging Face's jinja2 makes of them; `tests/goldens/make.py` wrote the goldens.
+#[test]
+fn prompts_are_those_of_transformers() {
+    let goldens: Vec<Value> = serde_json::from_str(include_str!("../goldens/templates.json")).expect("JSON");
+    let tiny = ChatTemplate::from_folder(&bundled(), &tokenizer()).expect("the bundled template");
+    let llama = template(include_str!("../../src/llama3.jinja")).expect("the default template");
+    assert!(goldens.len() >= 20, "only {} goldens", goldens.len());
+    for golden in &goldens {
+        let template = if golden["template"] == "llama3" { &llama } else { &tiny };
+        let messages: Vec<Message> =
+            golden["messages"].as_array().expect("messages").iter().map(message).collect();
+        let tools: Vec<ToolSchema> = golden["tools"]
+            .as_array()
+            .expect("tools")
+            .iter()
+            .map(|tool| serde_json::from_value(tool["function"].clone()).expect("a tool"))
+            .collect();
+        let prompt = template.render(&messages, &tools).expect("a conversation");
+        assert_eq!(prompt.text(), golden["text"].as_str().expect("text"), "{golden:#}");
+    }
+}
+
+#[test]
+fn templates_are_found() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let render = || {
+        let template = ChatTemplate::from_folder(folder.path(), &tokenizer())?;
+        Ok::<_, puna_core::Error>(template.render(&[Message::user("hi")], &[])?.text())
+    };
+    let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).expect("a file");
+    // A Llama's tokenizer and no template: Llama 3's form.
+    assert!(render().expect("the default").starts_with("<|begin_of_text|><|start_header_id|>user"));
+    write("tokenizer_config.json", r#"{"chat_template": "one {{ messages[0].content }}"}"#);
+    assert_eq!(render().expect("a template"), "one hi");
+    let several = json!({"chat_template": [{"name": "default", "template": "d"}, {"name": "tool_use", "template": "t"}]});
+    write("tokenizer_config.json", &several.to_string());
+    assert_eq!(render().expect("a template"), "t");
+    write(
+        "tokenizer_config.json",
+        r#"{"bos_token": {"content": "<s>"}, "chat_template": "{{ bos_token }}"}"#,
+    );
+    assert_eq!(render().expect("a template"), "<s>");
+    write("chat_template.jinja", "file");
+    assert_eq!(render().expect("a template"), "file");
+    write("tokenizer_config.json", "{");
+    let error = render().expect_err("no JSON");
+    assert_eq!(error.kind(), ErrorKind::InvalidInput);
+    assert!(error.to_string().contains("tokenizer_config.json"), "{error}");
+}
+
+/// What Python's string methods do in templates.
+#[test]
+fn templates_may_use_python() {
+    for (text, wanted) in [
+        ("{{ messages[0]['content'].strip().upper() }}", "HI"),
+        ("{{ messages[0].content.split('h') | tojson }}", r#" ["", "i "]"#.trim()),
+        ("{% for m in messages %}{{ loop.index0 }}{% break %}{% endfor %}", "0"),
+        (
+            "{{ {'a': [1, none, true]} | tojson(indent=2) }}",
+            "{\n  \"a\": [\n    1,\n    null,\n    true\n  ]\n}",
+        ),
+        ("{% set ns = namespace(x=1) %}{% set ns.x = 2 %}{{ ns.x }}", "2"),
+        ("{% macro m(x) %}<{{ x }}>{% endmacro %}{{ m('y') }}", "<y>"),
+    ] {
+        let prompt = template(text).expect("a template").render(&[Message::user("hi ")], &[]);
+        assert_eq!(
+            prompt.unwrap_or_else(|error| panic!("{text}: {}", error.report())).text(),
+            wanted,
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn templates_that_are_wrong_are_refused_in_time() {
+    assert_eq!(template("{% if %}").expect_err("no template").kind(), ErrorKind::InvalidInput);
+    for (text, told) in [
+        ("{% for i in range(100000) %}{% for j in range(100000) %}{% endfor %}{% endfor %}", "instructions"),
+        ("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", "recursion"),
+        ("{{ raise_exception('only one user message') }}", "only one user message"),
+        ("{{ messages[0].content.nothing() }}", ""),
+        ("{{ nothing() }}", ""),
+        ("{% for i in range(100000) %}{{ 'x' * 100000 }}{% endfor %}", "bytes"),
+    ] {
+        let error = template(text).expect("it parses").render(&[Message::user("hi")], &[]).expect_err(text);
+        assert_eq!(error.kind(), ErrorKind::InvalidInput, "{text}");
+        assert!(error.report().contains(told), "{text}: {}", error.report());
+    }
+}
+
+#[test]
+fn messages_of_other_models_are_refused() {
+    let media = puna_core::Media { media_type: "image/png".to_owned(), url: "data:".to_owned() };
+    let message = Message { role: Role::User, content: vec![Content::Image(media)] };
+    let error = template("x").expect("a template").render(&[message], &[]).expect_err("no picture");
+    assert!(error.kind() == ErrorKind::InvalidInput && error.to_string().contains("image/png"), "{error}");
+}
