@@ -2,6 +2,8 @@ use std::{
     fs,
     path::{Path, PathBuf},
     sync::Arc,
+    thread,
+    time::{Duration, Instant},
 };
 
 use async_trait::async_trait;
@@ -14,6 +16,13 @@ const SCHEMA_VERSION: u32 = 1;
 
 /// sled's page cache. Its real use of memory is near ten times this figure, and its default is 1 GiB.
 const DEFAULT_CACHE_BYTES: u64 = 8 << 20;
+
+/// How long opening waits for a folder that is held: a process that is being started shares its parent's locks for
+/// an instant, so a folder just closed can still seem held.
+const LOCK_PATIENCE: Duration = Duration::from_millis(250);
+
+/// How often a held folder is tried.
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
 
 /// Bytes of the checksum in front of every value.
 const CHECKSUM_BYTES: usize = 4;
@@ -32,13 +41,12 @@ impl Default for StoreOptions {
 }
 
 /// A [`Store`] in a folder of this machine. Clones share it.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct SledStore {
     inner: Arc<Inner>,
 }
 
 /// Dropped in this order: the writer finishes, sled closes, and only then another process may open.
-#[derive(Debug)]
 struct Inner {
     writer: Writer,
     db: sled::Db,
@@ -46,8 +54,16 @@ struct Inner {
     _lock: FolderLock,
 }
 
+/// Shows the folder alone: what is in it is nobody's business.
+impl std::fmt::Debug for SledStore {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("SledStore").field("path", &self.inner.path).finish_non_exhaustive()
+    }
+}
+
 impl SledStore {
     /// Opens the store in a folder, and makes both where they are missing. The folder is for its owner alone.
+    /// Blocks, for a quarter of a second where the folder is held.
     ///
     /// # Errors
     /// [`Conflict`](ErrorKind::Conflict) when another process holds the folder, [`Corrupt`](ErrorKind::Corrupt)
@@ -58,16 +74,18 @@ impl SledStore {
         #[cfg(unix)]
         std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
         builder.create(path).map_err(|error| Error::from_io("make the data folder", path, error))?;
-        let lock = FolderLock::take(path)?;
-        let db = sled::Config::new()
-            .path(path)
-            .cache_capacity(options.cache_bytes)
-            // The writer flushes before it acknowledges; a timer would only add writes.
-            .flush_every_ms(None)
-            .open()
-            .map_err(|error| {
+        let patience = Instant::now() + LOCK_PATIENCE;
+        let lock = patiently(patience, || FolderLock::take(path))?;
+        let db = patiently(patience, || {
+            let config = sled::Config::new()
+                .path(path)
+                .cache_capacity(options.cache_bytes)
+                // The writer flushes before it acknowledges; a timer would only add writes.
+                .flush_every_ms(None);
+            config.open().map_err(|error| {
                 sled_error(error).context(format!("cannot open the store in `{}`", path.display()))
-            })?;
+            })
+        })?;
         let version_key = full_key("meta", b"schema-version");
         let found = db.get(&version_key).map_err(sled_error)?;
         let version = match found {
@@ -152,6 +170,18 @@ impl Store for SledStore {
             Ok(Stats { disk_bytes, schema_version: SCHEMA_VERSION })
         })
         .await
+    }
+}
+
+/// Tries again while somebody holds what is to be taken.
+fn patiently<T>(until: Instant, mut take: impl FnMut() -> Result<T>) -> Result<T> {
+    loop {
+        match take() {
+            Err(error) if error.kind() == ErrorKind::Conflict && Instant::now() < until => {
+                thread::sleep(LOCK_PAUSE);
+            }
+            outcome => return outcome,
+        }
     }
 }
 

@@ -1,0 +1,74 @@
+//! Sessions: the same rules for those on disk and those in memory.
+
+mod journal;
+mod transfer;
+
+use std::{path::Path, sync::Arc};
+
+use proptest::prelude::*;
+use puna_core::{
+    Content, Journal, Message, Record, Role, ToolCall, ToolError, ToolErrorKind, ToolOutcome, ToolResult,
+    TurnOutcome, Usage,
+};
+use puna_memory::{Conversations, EphemeralJournal};
+use puna_store::{SledStore, StoreOptions};
+use serde_json::json;
+
+fn durable(folder: &Path) -> Conversations {
+    Conversations::new(Arc::new(SledStore::open(folder, &StoreOptions::default()).expect("a store")))
+}
+
+/// Runs a check over both journals.
+fn both(check: impl AsyncFn(&dyn Journal)) {
+    let folder = tempfile::tempdir().expect("a folder");
+    block_on(async {
+        check(&durable(folder.path())).await;
+        check(&EphemeralJournal::new()).await;
+    });
+}
+
+fn block_on<T>(work: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime").block_on(work)
+}
+
+fn said(text: &str) -> Record {
+    Record::TurnStarted { turn: "turn".to_owned(), agent: "agent".to_owned(), message: Message::user(text) }
+}
+
+/// Any record, with any text in it.
+fn record() -> impl Strategy<Value = Record> {
+    let text = "\\PC{0,20}";
+    prop_oneof![
+        (text, text).prop_map(|(turn, text)| Record::TurnStarted {
+            turn,
+            agent: "a".to_owned(),
+            message: Message::user(text)
+        }),
+        (text, text, any::<u32>()).prop_map(|(text, name, tokens)| Record::Step {
+            message: Message {
+                role: Role::Assistant,
+                content: vec![
+                    Content::text(&text),
+                    Content::ToolCall(ToolCall {
+                        id: text.clone(),
+                        name,
+                        arguments: json!({&text: [1, 2.5, null]})
+                    }),
+                ],
+            },
+            usage: Usage { prompt_tokens: tokens.into(), decode_ms: 0.5, ..Usage::default() },
+        }),
+        (text, any::<bool>()).prop_map(|(text, good)| Record::ToolFinished {
+            result: ToolResult {
+                call_id: text.clone(),
+                name: "tool".to_owned(),
+                outcome: if good {
+                    ToolOutcome::Success { value: json!({"text": text}) }
+                } else {
+                    ToolOutcome::Failure { error: ToolError::new(ToolErrorKind::Timeout, text) }
+                },
+            },
+        }),
+        text.prop_map(|text| Record::TurnFinished { outcome: TurnOutcome::Answered { text } }),
+    ]
+}
