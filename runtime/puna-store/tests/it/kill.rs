@@ -164,7 +164,7 @@ fn a_full_disk_loses_nothing_that_was_acknowledged() {
         let mut child = spawn(folder.path(), Some(limit));
         let said: Vec<String> = lines(&mut child).collect();
         child.wait().expect("the writer ends");
-        let last = said.iter().filter_map(|line| number(line)).last();
+        let last = said.iter().rev().find_map(|line| number(line));
         let end = said.last().expect("the writer says how it ended");
         assert!(end.starts_with("failed resource_exhausted") || end.starts_with("failed io"), "{end}");
         let batches = check(folder.path(), last);

@@ -1,0 +1,145 @@
+//! Folders that hold no model, or a damaged one.
+
+use std::{fs, path::Path};
+
+use puna_core::ErrorKind;
+use puna_inference::{ModelFolder, examine};
+use serde_json::{Value, json};
+
+use crate::{bundled, copy, load};
+
+fn edit(folder: &Path, name: &str, change: impl FnOnce(&mut Value)) {
+    let path = folder.join(name);
+    let mut value: Value = serde_json::from_str(&fs::read_to_string(&path).expect("the file")).expect("JSON");
+    change(&mut value);
+    fs::write(&path, value.to_string()).expect("the file");
+}
+
+fn cut(folder: &Path, name: &str, length: u64) {
+    let file = fs::OpenOptions::new().write(true).open(folder.join(name)).expect("the file");
+    file.set_len(length).expect("a shorter file");
+}
+
+fn remove(folder: &Path, name: &str) {
+    fs::remove_file(folder.join(name)).expect("the file");
+}
+
+#[test]
+fn what_is_wrong_is_named() {
+    type Damage = fn(&Path);
+    let cases: [(&str, Damage, ErrorKind); 14] = [
+        ("model.onnx", |folder| remove(folder, "model.onnx"), ErrorKind::NotFound),
+        ("model.onnx", |folder| cut(folder, "model.onnx", 0), ErrorKind::Corrupt),
+        ("model.onnx", |folder| cut(folder, "model.onnx", 2000), ErrorKind::Corrupt),
+        (
+            "model.onnx",
+            |folder| fs::write(folder.join("model.onnx"), "no graph").expect("a file"),
+            ErrorKind::Corrupt,
+        ),
+        ("model.onnx", |folder| remove(folder, "model.onnx.data"), ErrorKind::Corrupt),
+        ("model.onnx", |folder| cut(folder, "model.onnx.data", 1000), ErrorKind::Corrupt),
+        ("tokenizer.json", |folder| remove(folder, "tokenizer.json"), ErrorKind::NotFound),
+        ("config.json", |folder| cut(folder, "config.json", 20), ErrorKind::InvalidInput),
+        ("genai_config.json", |folder| cut(folder, "genai_config.json", 20), ErrorKind::InvalidInput),
+        (
+            "context length",
+            |folder| {
+                edit(folder, "genai_config.json", |config| config["model"]["context_length"] = json!("many"))
+            },
+            ErrorKind::InvalidInput,
+        ),
+        (
+            "eos_token_id",
+            |folder| edit(folder, "generation_config.json", |config| config["eos_token_id"] = json!(["end"])),
+            ErrorKind::InvalidInput,
+        ),
+        (
+            "inside the folder",
+            |folder| {
+                edit(folder, "genai_config.json", |config| {
+                    config["model"]["decoder"]["filename"] = json!("../model.onnx")
+                });
+            },
+            ErrorKind::InvalidInput,
+        ),
+        (
+            "other.onnx",
+            |folder| {
+                edit(folder, "genai_config.json", |config| {
+                    config["model"]["decoder"]["filename"] = json!("other.onnx")
+                });
+            },
+            ErrorKind::NotFound,
+        ),
+        (
+            "different models",
+            |folder| {
+                edit(folder, "tokenizer.json", |tokenizer| {
+                    let added = tokenizer["added_tokens"].as_array_mut().expect("a list");
+                    let mut token = added[0].clone();
+                    for number in 0..200 {
+                        token["id"] = json!(5000 + number);
+                        token["content"] = json!(format!("<extra {number}>"));
+                        added.push(token.clone());
+                    }
+                });
+            },
+            ErrorKind::InvalidInput,
+        ),
+    ];
+    for (told, damage, kind) in cases {
+        let folder = copy();
+        damage(folder.path());
+        let error = load(folder.path()).err().unwrap_or_else(|| panic!("{told}: it loads"));
+        assert_eq!(error.kind(), kind, "{told}: {}", error.report());
+        assert!(error.report().contains(told), "no `{told}` in: {}", error.report());
+    }
+}
+
+#[test]
+fn paths_that_are_no_folders() {
+    for (path, kind) in [
+        (Path::new("/nowhere/at/all").to_owned(), ErrorKind::NotFound),
+        (bundled().join("model.onnx"), ErrorKind::NotFound),
+        (tempfile::tempdir().expect("a folder").path().to_owned(), ErrorKind::NotFound),
+    ] {
+        let error = load(&path).err().expect("no model");
+        assert_eq!(error.kind(), kind, "{error}");
+        assert!(error.to_string().contains(path.to_str().expect("UTF-8")), "{error}");
+        assert_eq!(examine(&path).expect_err("no model").kind(), kind);
+    }
+}
+
+/// Sizes that a graph leaves open come from the configuration: without it they cannot be known.
+#[test]
+fn open_sizes_come_from_the_configuration() {
+    let folder = copy();
+    let said = ModelFolder::open(folder.path()).expect("a folder").sizes;
+    assert!(said.kv_heads.is_some() && said.head_dim.is_some() && said.vocab_size.is_some(), "{said:?}");
+    remove(folder.path(), "genai_config.json");
+    let config = ModelFolder::open(folder.path()).expect("a folder").sizes;
+    assert_eq!((config.kv_heads, config.head_dim), (said.kv_heads, said.head_dim));
+    load(folder.path()).expect("config.json says it too");
+    edit(folder.path(), "config.json", |config| {
+        let config = config.as_object_mut().expect("an object");
+        config.remove("head_dim");
+        config.remove("num_attention_heads");
+    });
+    let error = load(folder.path()).err().expect("nobody says how wide a head is");
+    assert_eq!(error.kind(), ErrorKind::InvalidInput);
+    assert!(error.to_string().contains("head_dim"), "{error}");
+}
+
+#[test]
+fn a_folder_is_examined_without_its_graph() {
+    let report = examine(&bundled()).expect("the bundled model");
+    let on_disk: u64 = ["model.onnx", "model.onnx.data"]
+        .iter()
+        .map(|name| fs::metadata(bundled().join(name)).expect("the file").len())
+        .sum();
+    assert_eq!(report.graph_bytes, on_disk);
+    assert!(report.context_length >= 1024 && report.vocabulary > 1000, "{report:?}");
+    let folder = copy();
+    cut(folder.path(), "model.onnx", 10);
+    examine(folder.path()).expect("the graph is not read");
+}

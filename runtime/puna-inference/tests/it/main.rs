@@ -1,0 +1,77 @@
+//! Running models, with the bundled one. What it answers is its business: runs are held against each other.
+
+mod cache;
+mod folders;
+mod generate;
+mod provision;
+mod sampler;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use futures_util::StreamExt;
+use puna_core::{
+    Completion, Error, GenerateOptions, GenerateRequest, Message, Model, ModelEvent, ModelStream,
+};
+use puna_inference::{LoadOptions, OnnxModel, Runtime};
+
+/// The bundled model's folder.
+fn bundled() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../examples/models/puna-tiny")
+}
+
+/// Loads a folder with two threads: as many as the smallest machine has.
+fn load(folder: &Path) -> Result<OnnxModel, Error> {
+    load_with(folder, |_| ())
+}
+
+fn load_with(folder: &Path, change: impl FnOnce(&mut LoadOptions)) -> Result<OnnxModel, Error> {
+    let runtime = Runtime::get(&|_| ()).expect("ONNX Runtime");
+    let mut options = LoadOptions { threads: Some(2), ..LoadOptions::default() };
+    change(&mut options);
+    OnnxModel::load(&runtime, folder, options)
+}
+
+/// A copy of the bundled model's files.
+fn copy() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("a folder");
+    for entry in fs::read_dir(bundled()).expect("the bundled model") {
+        let entry = entry.expect("the bundled model");
+        if entry.path().is_file() {
+            fs::copy(entry.path(), folder.path().join(entry.file_name())).expect("a copy");
+        }
+    }
+    folder
+}
+
+fn ask(text: &str) -> GenerateRequest {
+    GenerateRequest { messages: vec![Message::user(text)], ..Default::default() }
+}
+
+fn ask_with(text: &str, change: impl FnOnce(&mut GenerateOptions)) -> GenerateRequest {
+    let mut request = ask(text);
+    change(&mut request.options);
+    request
+}
+
+/// The deltas joined, and the end.
+async fn read(mut stream: ModelStream) -> Result<(String, Completion), Error> {
+    let mut text = String::new();
+    while let Some(event) = stream.next().await {
+        match event? {
+            ModelEvent::TextDelta(delta) => text.push_str(&delta),
+            ModelEvent::Finished(completion) => {
+                assert!(stream.next().await.is_none(), "nothing comes after the end");
+                return Ok((text, completion));
+            }
+            other => panic!("an unknown event {other:?}"),
+        }
+    }
+    panic!("the stream ended without an end")
+}
+
+async fn answer(model: &OnnxModel, request: GenerateRequest) -> (String, Completion) {
+    read(model.generate(request).await.expect("a request")).await.expect("an answer")
+}
