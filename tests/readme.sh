@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 # The README speaks of ./target.
 unset CARGO_TARGET_DIR
 commands=$(awk '/^```sh$/ { inside = 1; next } /^```$/ { inside = 0 } inside' README.md)
-[ "$(wc -l <<<"$commands")" -ge 20 ] || { echo "the README has fewer commands than it should"; exit 1; }
+[ "$(wc -l <<<"$commands")" -ge 18 ] || { echo "the README has fewer commands than it should"; exit 1; }
 # From a file of its own: a command that reads standard input must not read the commands after it.
 script=$(mktemp)
 trap 'rm -f "$script" lunch.jsonl' EXIT

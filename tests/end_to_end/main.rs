@@ -2,6 +2,7 @@
 
 mod chat;
 mod concierge;
+mod dependencies;
 mod files;
 mod kill;
 mod plugin;
