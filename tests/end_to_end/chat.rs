@@ -1,6 +1,9 @@
 //! `puna chat`, fed lines as a terminal would.
 
-use std::{io::Write, process::Stdio};
+use std::{
+    io::{BufRead, BufReader, Read, Write},
+    process::{Command, Stdio},
+};
 
 use crate::support::{CONCIERGE, Puna, ran};
 
@@ -26,4 +29,37 @@ fn a_conversation_line_by_line() {
     let second = chat("What is my name?\n/exit\nHello\n");
     assert!(second.stdout.contains("Ada"), "the chat goes on with its session: {second:?}");
     assert!(!second.stdout.contains("Hello"), "nothing is read after /exit: {second:?}");
+}
+
+#[test]
+fn ctrl_c_ends_an_answer_and_not_the_chat() {
+    let puna = Puna::new();
+    // At this temperature the model babbles, up to the limit.
+    let agent = puna.agent(|text| {
+        text.replace("temperature: 0", "temperature: 50").replace("max_tokens: 256", "max_tokens: 1500")
+    });
+    let mut child = puna
+        .command(&["chat", &agent])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary runs");
+    let mut input = child.stdin.take().expect("piped");
+    let mut errors = BufReader::new(child.stderr.take().expect("piped")).lines().map_while(Result::ok);
+    let mut told = |part: &str| {
+        assert!(errors.any(|line| line.contains(part)), "nothing on standard error holds `{part}`");
+    };
+    told("/help lists the commands");
+    writeln!(input, "Hello").expect("the child reads");
+    // Something of the answer is there: the model is in the middle of it.
+    let mut first = [0];
+    child.stdout.as_mut().expect("piped").read_exact(&mut first).expect("an answer");
+    let interrupt = Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("kill runs");
+    assert!(interrupt.success());
+    told("cancelled");
+    writeln!(input, "/session").expect("the child still reads");
+    told("chat");
+    drop(input);
+    assert!(child.wait().expect("the chat ends with its input").success());
 }

@@ -105,6 +105,14 @@ fn limits_end_a_turn_with_their_exit_code() {
 }
 
 #[test]
+fn verbose_tells_what_happens() {
+    let puna = Puna::new();
+    let ran = puna.run(&["-v", "run", CONCIERGE, "Hello"]);
+    assert!(ran.stderr.contains("model loaded"), "{ran:?}");
+    assert!(!puna.run(&["run", CONCIERGE, "Hello"]).stderr.contains("model loaded"));
+}
+
+#[test]
 fn needs_no_network_once_the_library_is_there() {
     let puna = Puna::new();
     let run = |cache: Option<&str>| {

@@ -89,7 +89,7 @@ pub(crate) fn parse(text: &str) -> Result<Date, Error> {
 
 fn month(word: &str) -> Option<i8> {
     let fits = |name: &&str| *name == word || (word.len() >= 3 && name.starts_with(word));
-    MONTHS.iter().position(|name| fits(&name)).map(|at| at as i8 + 1)
+    MONTHS.iter().position(fits).map(|at| at as i8 + 1)
 }
 
 /// Days from one date to another; negative where the second is earlier.

@@ -2,8 +2,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Message, StopReason, ToolCall, ToolResult, Usage};
 
-/// What an agent reports while it works on a turn, in order: one `turn_started`, then steps, then
-/// one `turn_finished`; a stream that ends without it ended with an error.
+/// What an agent reports while it works on a turn, in order: a `turn_started`, then steps, then a
+/// `turn_finished`; a stream that ends without it ended with an error. A run that first goes on with a
+/// turn that was cut off reports both turns, one after the other.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 #[non_exhaustive]

@@ -1,6 +1,5 @@
 use std::time::Duration;
 
-use futures_util::StreamExt;
 use puna_core::{CancellationToken, TurnOutcome};
 use serde_json::json;
 

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use futures_util::StreamExt;
 use proptest::prelude::*;
 use puna_agent::{Conversation, EventStream, RunOptions, Unfinished};
 use puna_core::{CancellationToken, Content, ErrorKind, Event, Message, Record, TurnOutcome};

@@ -1,0 +1,178 @@
+//! The vocabulary as others see it: the JSON that is stored and printed, and errors.
+
+use std::io;
+
+use puna_core::{
+    Citation, Content, Error, ErrorKind, Event, GenerateOptions, InvalidToolCall, Media, Message, Record,
+    Role, StopReason, ToolCall, ToolError, ToolErrorKind, ToolOutcome, ToolResult, ToolSchema, TurnOutcome,
+    Usage,
+};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::{Value, json};
+
+/// Journals and scripts hold this JSON: it is written so, and read back.
+fn pinned<T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug>(value: &T, wanted: Value) {
+    assert_eq!(serde_json::to_value(value).expect("JSON"), wanted);
+    assert_eq!(&serde_json::from_value::<T>(wanted).expect("it reads back"), value);
+}
+
+fn call() -> ToolCall {
+    ToolCall { id: "call_0".to_owned(), name: "add".to_owned(), arguments: json!({"a": 1}) }
+}
+
+fn result(outcome: ToolOutcome) -> ToolResult {
+    ToolResult { call_id: "call_0".to_owned(), name: "add".to_owned(), outcome }
+}
+
+#[test]
+fn messages_keep_their_form() {
+    let parts = vec![
+        Content::text("hi"),
+        Content::Image(Media { media_type: "image/png".to_owned(), url: "data:".to_owned() }),
+        Content::Audio(Media { media_type: "audio/wav".to_owned(), url: "a.wav".to_owned() }),
+        Content::ToolCall(call()),
+        Content::InvalidToolCall(InvalidToolCall {
+            id: "call_1".to_owned(),
+            name: None,
+            text: "{".to_owned(),
+            reason: "it ends".to_owned(),
+        }),
+        Content::ToolResult(result(ToolOutcome::Success { value: json!(2) })),
+        Content::Citation(Citation { source: "a.md".to_owned(), span: None, quote: "q".to_owned() }),
+    ];
+    let message = Message { role: Role::Assistant, content: parts };
+    pinned(
+        &message,
+        json!({"role": "assistant", "content": [
+            {"type": "text", "text": "hi"},
+            {"type": "image", "media_type": "image/png", "url": "data:"},
+            {"type": "audio", "media_type": "audio/wav", "url": "a.wav"},
+            {"type": "tool_call", "id": "call_0", "name": "add", "arguments": {"a": 1}},
+            {"type": "invalid_tool_call", "id": "call_1", "text": "{", "reason": "it ends"},
+            {"type": "tool_result", "call_id": "call_0", "name": "add", "outcome": {"status": "success", "value": 2}},
+            {"type": "citation", "source": "a.md", "quote": "q"},
+        ]}),
+    );
+    assert_eq!(message.plain_text(), "hi");
+    assert_eq!(message.tool_calls().collect::<Vec<_>>(), [&call()]);
+}
+
+#[test]
+fn records_keep_their_form() {
+    pinned(
+        &Record::TurnStarted { turn: "t".to_owned(), agent: "a".to_owned(), message: Message::user("hi") },
+        json!({"record": "turn_started", "turn": "t", "agent": "a",
+            "message": {"role": "user", "content": [{"type": "text", "text": "hi"}]}}),
+    );
+    let error = ToolError::new(ToolErrorKind::InvalidInput, "no").at("/a");
+    pinned(
+        &Record::ToolFinished { result: result(ToolOutcome::Failure { error }) },
+        json!({"record": "tool_finished", "result": {"call_id": "call_0", "name": "add", "outcome":
+            {"status": "failure", "error": {"kind": "invalid_input", "message": "no", "path": "/a"}}}}),
+    );
+    for (outcome, wanted) in [
+        (TurnOutcome::Answered { text: "x".to_owned() }, json!({"outcome": "answered", "text": "x"})),
+        (TurnOutcome::StepLimit { limit: 3 }, json!({"outcome": "step_limit", "limit": 3})),
+        (TurnOutcome::TokenLimit { text: "x".to_owned() }, json!({"outcome": "token_limit", "text": "x"})),
+        (TurnOutcome::TimeLimit { limit_ms: 5 }, json!({"outcome": "time_limit", "limit_ms": 5})),
+        (TurnOutcome::Cancelled, json!({"outcome": "cancelled"})),
+    ] {
+        pinned(&Record::TurnFinished { outcome }, json!({"record": "turn_finished", "outcome": wanted}));
+    }
+}
+
+#[test]
+fn events_keep_their_form() {
+    let usage =
+        Usage { prompt_tokens: 1, cached_tokens: 2, completion_tokens: 3, prefill_ms: 0.5, decode_ms: 1.5 };
+    let usage_json = json!({"prompt_tokens": 1, "cached_tokens": 2, "completion_tokens": 3, "prefill_ms": 0.5, "decode_ms": 1.5});
+    let message = Message { role: Role::Assistant, content: vec![] };
+    for (event, wanted) in [
+        (
+            Event::TurnStarted { session: "s".to_owned(), turn: "t".to_owned(), resumed: true },
+            json!({"event": "turn_started", "session": "s", "turn": "t", "resumed": true}),
+        ),
+        (Event::StepStarted { step: 1 }, json!({"event": "step_started", "step": 1})),
+        (Event::HistoryPacked { dropped_turns: 2 }, json!({"event": "history_packed", "dropped_turns": 2})),
+        (Event::TextDelta { text: "x".to_owned() }, json!({"event": "text_delta", "text": "x"})),
+        (
+            Event::StepFinished { step: 1, message, stop: StopReason::EndOfTurn, usage },
+            json!({"event": "step_finished", "step": 1, "message": {"role": "assistant", "content": []},
+                "stop": "end_of_turn", "usage": usage_json}),
+        ),
+        (
+            Event::ToolStarted { call: call() },
+            json!({"event": "tool_started", "call": {"id": "call_0", "name": "add", "arguments": {"a": 1}}}),
+        ),
+        (
+            Event::TurnFinished { outcome: TurnOutcome::Cancelled, usage },
+            json!({"event": "turn_finished", "outcome": {"outcome": "cancelled"}, "usage": usage_json}),
+        ),
+    ] {
+        pinned(&event, wanted);
+    }
+}
+
+#[test]
+fn options_default_to_greedy_and_refuse_what_they_do_not_know() {
+    assert_eq!(
+        serde_json::from_value::<GenerateOptions>(json!({})).expect("JSON"),
+        GenerateOptions::default()
+    );
+    assert_eq!(GenerateOptions::default().temperature, 0.0);
+    let error = serde_json::from_value::<GenerateOptions>(json!({"temprature": 1})).expect_err("misspelt");
+    assert!(error.to_string().contains("temprature"), "{error}");
+}
+
+#[test]
+fn schemas_come_from_types() {
+    #[derive(schemars::JsonSchema)]
+    #[expect(dead_code, reason = "only its schema is used")]
+    struct Arguments {
+        /// Where to
+        place: String,
+        nights: u8,
+        price: Option<f32>,
+    }
+    let schema = ToolSchema::of::<Arguments>("book", "Book a room.");
+    assert_eq!(schema.parameters["required"], json!(["place", "nights"]));
+    assert_eq!(
+        schema.parameters["properties"]["place"],
+        json!({"description": "Where to", "type": "string"})
+    );
+    assert_eq!(schema.parameters["properties"]["nights"]["type"], "integer");
+    assert!(
+        !schema.parameters.to_string().contains("$schema"),
+        "what costs tokens and says nothing is left out"
+    );
+    assert_eq!(ToolSchema::of::<()>("now", "Tell the time.").parameters["properties"], json!({}));
+}
+
+#[test]
+fn errors_tell_everything_once() {
+    let below = io::Error::new(io::ErrorKind::NotFound, "no such file");
+    let error = Error::from_io("read", "a/b", below).context("loading the agent");
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+    assert_eq!(error.to_string(), "loading the agent: cannot read `a/b`");
+    assert_eq!(error.report(), "loading the agent: cannot read `a/b`: no such file");
+    assert_eq!(format!("{error:?}"), "not_found: loading the agent: cannot read `a/b`: no such file");
+    for (from, kind) in [
+        (io::ErrorKind::PermissionDenied, ErrorKind::Denied),
+        (io::ErrorKind::StorageFull, ErrorKind::ResourceExhausted),
+        (io::ErrorKind::BrokenPipe, ErrorKind::Io),
+    ] {
+        assert_eq!(Error::from_io("read", "a", from.into()).kind(), kind);
+    }
+}
+
+#[test]
+fn usage_adds_up() {
+    let mut sum = Usage::default();
+    let one =
+        Usage { prompt_tokens: 1, cached_tokens: 2, completion_tokens: 3, prefill_ms: 0.5, decode_ms: 1.5 };
+    sum += one;
+    sum += one;
+    let two =
+        Usage { prompt_tokens: 2, cached_tokens: 4, completion_tokens: 6, prefill_ms: 1.0, decode_ms: 3.0 };
+    assert_eq!(sum, two);
+}
