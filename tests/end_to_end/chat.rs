@@ -3,6 +3,8 @@
 use std::{
     io::{BufRead, BufReader, Read, Write},
     process::{Command, Stdio},
+    thread,
+    time::Duration,
 };
 
 use crate::support::{CONCIERGE, Puna, ran};
@@ -36,7 +38,8 @@ fn ctrl_c_ends_an_answer_and_not_the_chat() {
     let puna = Puna::new();
     // At this temperature the model babbles, up to the limit.
     let agent = puna.agent(|text| {
-        text.replace("temperature: 0", "temperature: 50").replace("max_tokens: 256", "max_tokens: 1500")
+        text.replace("temperature: 0", "temperature: 50\n    seed: 1")
+            .replace("max_tokens: 256", "max_tokens: 700")
     });
     let mut child = puna
         .command(&["chat", &agent])
@@ -45,6 +48,16 @@ fn ctrl_c_ends_an_answer_and_not_the_chat() {
         .stderr(Stdio::piped())
         .spawn()
         .expect("the binary runs");
+    let pid = child.id().to_string();
+    let signal = |name: &str, pid: &str| {
+        Command::new("kill").args([name, pid]).status().expect("kill runs");
+    };
+    // A chat that hangs must not hang the tests.
+    let hung = pid.clone();
+    thread::spawn(move || {
+        thread::sleep(Duration::from_secs(60));
+        signal("-KILL", &hung);
+    });
     let mut input = child.stdin.take().expect("piped");
     let mut errors = BufReader::new(child.stderr.take().expect("piped")).lines().map_while(Result::ok);
     let mut told = |part: &str| {
@@ -55,8 +68,7 @@ fn ctrl_c_ends_an_answer_and_not_the_chat() {
     // Something of the answer is there: the model is in the middle of it.
     let mut first = [0];
     child.stdout.as_mut().expect("piped").read_exact(&mut first).expect("an answer");
-    let interrupt = Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("kill runs");
-    assert!(interrupt.success());
+    signal("-INT", &pid);
     told("cancelled");
     writeln!(input, "/session").expect("the child still reads");
     told("chat");

@@ -76,7 +76,7 @@ fn plugins_that_are_wrong() {
             crate::support::root().join("plugins/calculator/calculator.wasm").to_str().expect("UTF-8"),
         )
     });
-    fails(&puna, &agent, 2, &["same plugin", "agent.yaml:17:"]);
+    fails(&puna, &agent, 2, &["same plugin", "agent.yaml:18:"]);
 }
 
 #[test]
