@@ -224,7 +224,15 @@ pub(crate) fn sled_error(error: sled::Error) -> Error {
         sled::Error::Io(error) if error.to_string().contains("could not acquire lock") => {
             Error::new(ErrorKind::Conflict, "the store is in use by another process").with_source(error)
         }
-        sled::Error::Io(error) => Error::from_io("write the store", "db", error),
+        // sled copies errors as their debug text; where the kind says it all, its own words are better.
+        sled::Error::Io(error) => Error::from_io(
+            "write the store's file",
+            "db",
+            match error.kind() {
+                std::io::ErrorKind::Other => error,
+                kind => kind.into(),
+            },
+        ),
         sled::Error::Corruption { .. } => {
             Error::new(ErrorKind::Corrupt, "the store's file is damaged; restore the data folder from a copy")
                 .with_source(error)

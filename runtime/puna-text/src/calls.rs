@@ -12,8 +12,9 @@ const FIRST_KEYS: [&str; 5] = ["name", "type", "function", "parameters", "argume
 
 /// Reads an assistant's text as it comes: tool calls in Llama 3.1's JSON form, and text around them.
 ///
-/// A call is an object `{"name": …, "parameters": {…}}` (or `"arguments"`) at the start of the text, at
-/// the start of a line, or after another call; several may follow each other, apart by blanks, `;` or `,`.
+/// A call is an object `{"name": …, "parameters": {…}}` (or `"arguments"`; neither when it has nothing but
+/// a name) at the start of the text, at the start of a line, or after another call; several may follow each
+/// other, apart by blanks, `;` or `,`.
 /// Text that may be a call is held back until it is decided, everything else is given at once. An
 /// object that begins as a call and does not parse as one becomes an
 /// [`InvalidToolCall`](Content::InvalidToolCall); any other object is text.
@@ -267,10 +268,15 @@ fn read_call(text: &str) -> Result<Option<(String, Value)>, String> {
         _ => &object,
     };
     let Some(name) = object.get("name") else { return Ok(None) };
+    let arguments = object.get("parameters").or_else(|| object.get("arguments"));
+    // Without arguments, an object that tells more than a name is about something else.
+    if arguments.is_none() && object.keys().any(|key| !["name", "type", "id"].contains(&key.as_str())) {
+        return Ok(None);
+    }
     let Some(name) = name.as_str().filter(|name| !name.is_empty()) else {
         return Err(format!("the call's `name` must be a string that is not empty; got {name}"));
     };
-    let arguments = match object.get("parameters").or_else(|| object.get("arguments")) {
+    let arguments = match arguments {
         None | Some(Value::Null) => Value::Object(Map::new()),
         Some(Value::Object(arguments)) => Value::Object(arguments.clone()),
         // Some models write the arguments as a string of JSON.

@@ -6,6 +6,10 @@ use crate::Tokenizer;
 /// without end gets there, and the window is decoded anew for every token.
 const MAX_WINDOW: usize = 64;
 
+/// Most replacement characters that a character may still come out of: its first three bytes, which
+/// byte-level tokenizers decode to one, and those that fall back to bytes to one each.
+const MAX_BROKEN: usize = 3;
+
 /// Turns tokens into text as they come, and never gives out a part of a character.
 ///
 /// The pieces joined are what [`Tokenizer::decode`] gives for all tokens at once.
@@ -33,18 +37,21 @@ impl StreamDecoder {
     pub fn push(&mut self, id: u32) -> Result<Option<String>> {
         self.window.push(id);
         let text = self.tokenizer.decode(&self.window)?;
-        // The bytes of a character that is not complete decode to one replacement character, at the end.
-        let sure = text.strip_suffix(char::REPLACEMENT_CHARACTER).unwrap_or(&text).len();
-        if sure == text.len() || self.window.len() >= MAX_WINDOW {
-            let new = self.give(&text, text.len());
+        let sure = sure(&text);
+        let new = self.give(&text, sure);
+        if sure == text.len() {
             // What was given out before now says nothing about what follows; what is given out now does,
             // because decoders treat a text's first token apart.
             self.window.drain(..self.whole);
             self.whole = self.window.len();
             self.given = self.tokenizer.decode(&self.window)?.len();
-            return Ok(new);
+        } else if self.window.len() >= MAX_WINDOW {
+            // What is held depends on the last tokens only, so fewer of them end with the same.
+            self.window.drain(..MAX_WINDOW / 2);
+            self.whole = 0;
+            self.given = self.tokenizer.decode(&self.window)?.len().saturating_sub(text.len() - sure);
         }
-        Ok(self.give(&text, sure))
+        Ok(new)
     }
 
     /// Gives what was held back.
@@ -58,8 +65,17 @@ impl StreamDecoder {
 
     /// The text that was not given out yet, up to a place.
     fn give(&mut self, text: &str, end: usize) -> Option<String> {
-        let new = text.get(self.given..end).filter(|new| !new.is_empty())?.to_owned();
+        // Decoders may break a character that they gave whole, when bad bytes follow it: then the place
+        // where it ended is none any more.
+        let start = text.ceil_char_boundary(self.given);
+        let new = text.get(start..end).filter(|new| !new.is_empty())?.to_owned();
         self.given = end;
         Some(new)
     }
+}
+
+/// Where the text begins that later tokens may change.
+fn sure(text: &str) -> usize {
+    let broken = text.chars().rev().take(MAX_BROKEN).take_while(|c| *c == char::REPLACEMENT_CHARACTER);
+    text.len() - broken.map(char::len_utf8).sum::<usize>()
 }

@@ -1,10 +1,13 @@
-use std::{io, path::Path};
+use std::{collections::HashSet, io, path::Path};
 
 use minijinja::{Environment, ErrorKind as TemplateErrorKind, Value as Jinja, value::Kwargs};
 use puna_core::{Content, Error, ErrorKind, Message, Result, Role, ToolOutcome, ToolSchema};
 use serde_json::{Map, Value, json};
 
-use crate::{Tokenizer, files, python_json};
+use crate::{
+    Tokenizer, files,
+    python_json::{self, python_json},
+};
 
 /// Most instructions a template may run: a hundred messages with tools take some ten thousand.
 const MAX_INSTRUCTIONS: u64 = 20_000_000;
@@ -249,9 +252,10 @@ fn token_text(value: &Value) -> Option<String> {
 
 /// A private-use character that none of the texts holds.
 fn free_mark(texts: &[&str]) -> char {
-    ('\u{F0000}'..='\u{FFFFD}')
-        .find(|mark| texts.iter().all(|text| !text.contains(*mark)))
-        .unwrap_or('\u{F0000}')
+    let mut marks = '\u{F0000}'..='\u{FFFFD}';
+    let said: HashSet<char> =
+        texts.iter().flat_map(|text| text.chars()).filter(|c| marks.contains(c)).collect();
+    marks.find(|mark| !said.contains(mark)).unwrap_or('\u{F0000}')
 }
 
 fn free_mark_in<'a>(values: impl IntoIterator<Item = &'a Value>) -> char {
@@ -301,17 +305,7 @@ fn to_json(value: &Jinja, kwargs: Kwargs) -> Result<Jinja, minijinja::Error> {
         .map_err(|error| minijinja::Error::new(TemplateErrorKind::BadSerialization, error.to_string()))?;
     let text = match indent {
         None => python_json(&value),
-        Some(indent) => {
-            let spaces = " ".repeat(indent.min(16));
-            let formatter = serde_json::ser::PrettyFormatter::with_indent(spaces.as_bytes());
-            let mut out = Vec::new();
-            serde::Serialize::serialize(
-                &value,
-                &mut serde_json::Serializer::with_formatter(&mut out, formatter),
-            )
-            .map_err(|error| minijinja::Error::new(TemplateErrorKind::BadSerialization, error.to_string()))?;
-            String::from_utf8(out).unwrap_or_default()
-        }
+        Some(indent) => python_json::indented(&value, indent),
     };
     Ok(Jinja::from_safe_string(text))
 }

@@ -42,7 +42,10 @@ fn show(report: &Doctor) -> Result<()> {
         }
     }
     let machine = &report.machine;
-    line("cores", &format!("{} physical, {} logical", machine.physical_cores, machine.logical_cores))?;
+    line(
+        "cores",
+        &format!("{} that threads can use, {} physical", machine.logical_cores, machine.physical_cores),
+    )?;
     line("memory", &format!("{} of {} free", size(machine.available_bytes), size(machine.memory_bytes)))?;
     match &report.cache {
         Finding::Found(folder) => {

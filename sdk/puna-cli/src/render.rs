@@ -51,7 +51,9 @@ impl Renderer {
                     ToolOutcome::Success { value } => cut(&value.to_string()),
                     ToolOutcome::Failure { error } => format!("failed: {}", cut(&error.to_string())),
                 };
-                self.note(&format!("← {} {text} ({elapsed_ms:.0} ms)", result.name));
+                // What cannot be read as a call may have no name.
+                let name = if result.name.is_empty() { "call" } else { &result.name };
+                self.note(&format!("← {name} {text} ({elapsed_ms:.0} ms)"));
             }
             Event::TurnFinished { outcome, .. } => {
                 self.end_line()?;
