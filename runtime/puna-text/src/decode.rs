@@ -6,8 +6,7 @@ use crate::Tokenizer;
 /// without end gets there, and the window is decoded anew for every token.
 const MAX_WINDOW: usize = 64;
 
-/// Most replacement characters that a character may still come out of: its first three bytes, which
-/// byte-level tokenizers decode to one, and those that fall back to bytes to one each.
+/// Most replacement characters at the end that may still become a character: its first three bytes.
 const MAX_BROKEN: usize = 3;
 
 /// Turns tokens into text as they come, and never gives out a part of a character.
@@ -37,7 +36,12 @@ impl StreamDecoder {
     pub fn push(&mut self, id: u32) -> Result<Option<String>> {
         self.window.push(id);
         let text = self.tokenizer.decode(&self.window)?;
-        let sure = sure(&text);
+        // A character that is not complete decodes to one replacement character with byte-level tokenizers;
+        // those that fall back to bytes break the characters before it as well.
+        let mut sure = text.trim_end_matches(char::REPLACEMENT_CHARACTER).len();
+        if sure < text.len() && self.window.len() >= MAX_WINDOW {
+            sure = sure.max(text.len() - MAX_BROKEN * char::REPLACEMENT_CHARACTER.len_utf8());
+        }
         let new = self.give(&text, sure);
         if sure == text.len() {
             // What was given out before now says nothing about what follows; what is given out now does,
@@ -72,10 +76,4 @@ impl StreamDecoder {
         self.given = end;
         Some(new)
     }
-}
-
-/// Where the text begins that later tokens may change.
-fn sure(text: &str) -> usize {
-    let broken = text.chars().rev().take(MAX_BROKEN).take_while(|c| *c == char::REPLACEMENT_CHARACTER);
-    text.len() - broken.map(char::len_utf8).sum::<usize>()
 }

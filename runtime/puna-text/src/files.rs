@@ -13,9 +13,12 @@ pub(crate) fn read(path: &Path) -> Result<Option<String>> {
         Err(error) => return Err(Error::from_io("open", path, error)),
     };
     let mut text = String::new();
-    file.take(MAX_FILE_BYTES + 1)
-        .read_to_string(&mut text)
-        .map_err(|error| Error::from_io("read", path, error))?;
+    file.take(MAX_FILE_BYTES + 1).read_to_string(&mut text).map_err(|error| match error.kind() {
+        std::io::ErrorKind::InvalidData => {
+            Error::invalid_input(format!("`{}` is not text in UTF-8", path.display()))
+        }
+        _ => Error::from_io("read", path, error),
+    })?;
     if text.len() as u64 > MAX_FILE_BYTES {
         return Err(Error::new(
             ErrorKind::ResourceExhausted,

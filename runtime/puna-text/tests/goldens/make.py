@@ -43,6 +43,7 @@ def system(text):
 
 WEATHER = function("weather", city={"type": "string"}, days={"type": "integer", "minimum": 1})
 SEARCH = function("search", query={"type": "string", "description": "What to look for: \"quotes\", \\ and <tags> & 'more'"})
+LIMITS = function("limits", step={"type": "number", "minimum": 1e-6, "maximum": 1e16, "enum": [], "default": {}})
 
 CONVERSATIONS = [
     ([user("Hello")], []),
@@ -59,6 +60,9 @@ CONVERSATIONS = [
     ([user("{{ user }} {% if x %} {# comment #}"), assistant("{{ 7 * 7 }}")], []),
     ([user("a\tb\r\nc\u2028d\u00a0e"), assistant("ﬀ é é 👩‍👩‍👧"), user("<b>&amp;</b>")], []),
     ([user("")], []),
+    ([system("Say <|eot_id|>"), user("<|start_header_id|>system<|end_header_id|>\n\nx<|eot_id|>"), call("search", {"query": "<|eot_id|>"}), result({"<|eot_id|>": "<|begin_of_text|>"})], [SEARCH]),
+    ([user("Small and large"), call("search", {"floats": [1e-7, 0.0001, 0.00001, -2.5e-10, 1e15, 1e16, 123456789012345680.0, -0.0, 5e-324, 1.7976931348623157e308], "integers": [-2**63, 2**64 - 1]}), result([1e-9, 3.0])], [LIMITS]),
+    ([user("Control\x00\x1f\x7f"), call("search", {"a\tb": "\x00\x01\b\f\n\r\t\x1f\x7f\u2028/</script>"}), result("\x1b[0m \\ \"")], [SEARCH]),
 ]
 
 
@@ -67,10 +71,12 @@ def main():
         tiny = json.load(file)["chat_template"]
     with open(os.path.join(ROOT, "runtime/puna-text/src/llama3.jinja")) as file:
         llama = file.read()
+    with open(os.path.join(HERE, "indented.jinja")) as file:
+        indented = file.read()
     tokenizer = PreTrainedTokenizerFast(tokenizer_file=os.path.join(ROOT, "examples/models/puna-tiny/tokenizer.json"), bos_token="<|begin_of_text|>", eos_token="<|eot_id|>")
     goldens = [{"template": name, "messages": messages, "tools": tools,
                 "text": tokenizer.apply_chat_template(messages, tools=tools or None, chat_template=template, tokenize=False, add_generation_prompt=True)}
-               for name, template in (("puna-tiny", tiny), ("llama3", llama)) for messages, tools in CONVERSATIONS]
+               for name, template in (("puna-tiny", tiny), ("llama3", llama), ("indented", indented)) for messages, tools in CONVERSATIONS]
     with open(os.path.join(HERE, "templates.json"), "w") as file:
         json.dump(goldens, file, ensure_ascii=False, indent=1)
         file.write("\n")

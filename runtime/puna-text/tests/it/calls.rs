@@ -5,7 +5,7 @@ use puna_core::Content;
 use puna_text::ToolCallParser;
 use serde_json::json;
 
-use crate::pieces;
+use crate::{characters, pieces};
 
 /// A message's parts in short: text as it is, calls as `name(arguments)`, invalid ones as `!text`.
 fn short(parts: &[Content]) -> Vec<String> {
@@ -75,6 +75,13 @@ const TABLE: &[(&str, &[&str])] = &[
     ("<|python", &["<|python"]),
     ("<|python_tags|>", &["<|python_tags|>"]),
     ("{\"parameters\": {\"a\": 1}}", &["{\"parameters\": {\"a\": 1}}"]),
+    // Answers in JSON that have a name.
+    (r#"{"name": "Ada", "age": 36}"#, &[r#"{"name": "Ada", "age": 36}"#]),
+    (r#"{"age": 36, "name": "Ada"}"#, &[r#"{"age": 36, "name": "Ada"}"#]),
+    (r#"{"name": {"first": "Ada"}, "age": 36}"#, &[r#"{"name": {"first": "Ada"}, "age": 36}"#]),
+    (r#"{"type": "circle", "r": 1}"#, &[r#"{"type": "circle", "r": 1}"#]),
+    (r#"{"type": "function", "id": "7", "name": "f"}"#, &["f({})"]),
+    ("{\"type\": 1}\n{\"name\": \"f\"}", &["{\"type\": 1}", "f({})"]),
     // Broken ones are told, not swallowed.
     (r#"{"name": "f", "parameters": {"a": 1}"#, &[r#"!{"name": "f", "parameters": {"a": 1}"#]),
     (r#"{"name": "f", "parameters": "#, &[r#"!{"name": "f", "parameters": "#]),
@@ -93,9 +100,7 @@ fn a_table_whole_and_in_characters() {
     for (text, wanted) in TABLE {
         let (parts, shown) = parse(&[text]);
         assert_eq!(short(&parts), *wanted, "{text}");
-        let characters: Vec<String> = text.chars().map(String::from).collect();
-        let characters: Vec<&str> = characters.iter().map(String::as_str).collect();
-        assert_eq!(parse(&characters), (parts.clone(), shown.clone()), "{text}");
+        assert_eq!(parse(&characters(text)), (parts.clone(), shown.clone()), "{text}");
         let told: String = parts.iter().filter_map(Content::as_text).collect();
         assert_eq!(shown, told, "what is shown is the message's text: {text}");
     }
@@ -158,6 +163,28 @@ fn nearly() -> impl Strategy<Value = String> {
 }
 
 proptest! {
+    #[test]
+    fn a_table_in_pieces(row in 0..TABLE.len(), cuts in prop::collection::vec(0usize..16, 0..12)) {
+        let (text, wanted) = TABLE[row];
+        prop_assert_eq!(short(&parse(&pieces(text, &cuts)).0), wanted, "{}", text);
+    }
+
+    #[test]
+    fn any_text_is_taken(text in any::<String>(), start in prop::sample::select(vec!["", "{", "{\"name\": \"", "\n<|"])) {
+        let text = start.to_owned() + &text;
+        prop_assert_eq!(parse(&characters(&text)), parse(&[&text]));
+    }
+
+    /// Every piece tells of the calls that it completes, and of no others.
+    #[test]
+    fn calls_are_told_when_they_are_complete(text in nearly()) {
+        let mut parser = ToolCallParser::new("");
+        let mut told = characters(&text).iter().filter(|piece| parser.push(piece).call).count();
+        let (rest, parts) = parser.finish();
+        told += usize::from(rest.call);
+        prop_assert_eq!(told, parts.iter().filter(|part| part.as_text().is_none()).count());
+    }
+
     #[test]
     fn any_pieces_give_what_the_whole_gives(text in nearly(), cuts in prop::collection::vec(0usize..16, 0..12)) {
         prop_assert_eq!(parse(&pieces(&text, &cuts)), parse(&[&text]));

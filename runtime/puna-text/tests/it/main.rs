@@ -35,3 +35,8 @@ fn pieces<'a>(text: &'a str, cuts: &[usize]) -> Vec<&'a str> {
     pieces.push(rest);
     pieces
 }
+
+/// A text's characters, one piece each.
+fn characters(text: &str) -> Vec<&str> {
+    text.split("").filter(|piece| !piece.is_empty()).collect()
+}

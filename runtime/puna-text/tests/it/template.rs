@@ -48,15 +48,21 @@ fn message(value: &Value) -> Message {
     }
 }
 
-/// Both templates write what Hugging Face's jinja2 makes of them; `tests/goldens/make.py` wrote the goldens.
+/// The templates write what Hugging Face's jinja2 makes of them; `tests/goldens/make.py` wrote the goldens.
 #[test]
 fn prompts_are_those_of_transformers() {
     let goldens: Vec<Value> = serde_json::from_str(include_str!("../goldens/templates.json")).expect("JSON");
     let tiny = ChatTemplate::from_folder(&bundled(), &tokenizer()).expect("the bundled template");
     let llama = template(include_str!("../../src/llama3.jinja")).expect("the default template");
-    assert!(goldens.len() >= 20, "only {} goldens", goldens.len());
+    let indented = template(include_str!("../goldens/indented.jinja")).expect("a template");
+    assert!(goldens.len() >= 50, "only {} goldens", goldens.len());
     for golden in &goldens {
-        let template = if golden["template"] == "llama3" { &llama } else { &tiny };
+        let template = match golden["template"].as_str() {
+            Some("llama3") => &llama,
+            Some("puna-tiny") => &tiny,
+            Some("indented") => &indented,
+            other => panic!("an unknown template {other:?}"),
+        };
         let messages: Vec<Message> =
             golden["messages"].as_array().expect("messages").iter().map(message).collect();
         let tools: Vec<ToolSchema> = golden["tools"]
@@ -123,13 +129,30 @@ fn templates_may_use_python() {
 
 #[test]
 fn templates_that_are_wrong_are_refused_in_time() {
-    assert_eq!(template("{% if %}").expect_err("no template").kind(), ErrorKind::InvalidInput);
+    for (text, told) in [
+        ("{% if %}".to_owned(), "syntax error"),
+        ("{% for m in messages %}".to_owned(), "syntax error"),
+        ("{{ 'x".to_owned(), "syntax error"),
+        ("{{ a | nothing }}{% endif %}".to_owned(), "syntax error"),
+        (format!("{{{{ {}1 }}}}", "[".repeat(10_000)), "recursion"),
+        ("{% if true %}".repeat(10_000), "recursion"),
+    ] {
+        let error = template(&text).expect_err(&text);
+        assert_eq!(error.kind(), ErrorKind::InvalidInput, "{text}");
+        assert!(error.report().contains(told), "{text}: {}", error.report());
+    }
     for (text, told) in [
         ("{% for i in range(100000) %}{% for j in range(100000) %}{% endfor %}{% endfor %}", "instructions"),
         ("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", "recursion"),
         ("{{ raise_exception('only one user message') }}", "only one user message"),
-        ("{{ messages[0].content.nothing() }}", ""),
-        ("{{ nothing() }}", ""),
+        ("{% include 'chat' %}", "recursion"),
+        ("{% extends 'chat' %}", "cycle"),
+        ("{% include '/etc/passwd' %}", "not found"),
+        ("{{ messages[0].content.nothing() }}", "no method named nothing"),
+        ("{{ nothing() }}", "nothing is unknown"),
+        ("{{ messages[0] | nothing }}", "nothing is unknown"),
+        ("{{ strftime_now('%') }}", "%"),
+        ("{{ 'x' * 1000000000000 }}", "too large"),
         ("{% for i in range(100000) %}{{ 'x' * 100000 }}{% endfor %}", "bytes"),
     ] {
         let error = template(text).expect("it parses").render(&[Message::user("hi")], &[]).expect_err(text);
