@@ -9,6 +9,13 @@ use crate::{
     python_json::{self, python_json},
 };
 
+/// Longest template taken: several times the longest known, and bounds how deep its parser goes.
+const MAX_TEMPLATE_BYTES: usize = 128 << 10;
+
+/// Stack to parse a template on: the parser calls itself for every operator of a chain such as `a + a + …`,
+/// so that ten thousand in a file would end the process on a usual thread.
+const PARSER_STACK_BYTES: usize = 256 << 20;
+
 /// Most instructions a template may run: a hundred messages with tools take some ten thousand.
 const MAX_INSTRUCTIONS: u64 = 20_000_000;
 
@@ -96,8 +103,14 @@ impl ChatTemplate {
     /// A template from its text. `special` are the tokens that nothing said may become.
     ///
     /// # Errors
-    /// [`InvalidInput`](ErrorKind::InvalidInput) when it does not parse.
+    /// [`InvalidInput`](ErrorKind::InvalidInput) when it does not parse or is too long.
     pub fn new(template: String, bos: String, eos: String, special: Vec<String>) -> Result<Self> {
+        if template.len() > MAX_TEMPLATE_BYTES {
+            return Err(Error::invalid_input(format!(
+                "the chat template is longer than {MAX_TEMPLATE_BYTES} bytes; it has {}",
+                template.len()
+            )));
+        }
         let mut environment = Environment::new();
         environment.set_trim_blocks(true);
         environment.set_lstrip_blocks(true);
@@ -106,10 +119,7 @@ impl ChatTemplate {
         environment.add_filter("tojson", to_json);
         environment.add_function("raise_exception", raise_exception);
         environment.add_function("strftime_now", strftime_now);
-        environment
-            .add_template_owned("chat", template)
-            .map_err(|error| Error::invalid_input("the chat template does not parse").with_source(error))?;
-        Ok(Self { environment, bos, eos, special })
+        Ok(Self { environment: parse(environment, template)?, bos, eos, special })
     }
 
     /// A conversation as a prompt that ends where the assistant begins to speak.
@@ -140,6 +150,17 @@ impl ChatTemplate {
             String::from_utf8(out.0).map_err(|_| Error::internal("the chat template wrote invalid UTF-8"))?;
         Ok(Prompt { text, cut: Some(cut) })
     }
+}
+
+fn parse(mut environment: Environment<'static>, template: String) -> Result<Environment<'static>> {
+    std::thread::Builder::new()
+        .name("puna-template".to_owned())
+        .stack_size(PARSER_STACK_BYTES)
+        .spawn(move || environment.add_template_owned("chat", template).map(|()| environment))
+        .map_err(|error| Error::internal("cannot start a thread for the chat template").with_source(error))?
+        .join()
+        .map_err(|_| Error::internal("the chat template's parser panicked"))?
+        .map_err(|error| Error::invalid_input("the chat template does not parse").with_source(error))
 }
 
 fn template_error(error: minijinja::Error) -> Error {

@@ -161,6 +161,41 @@ fn templates_that_are_wrong_are_refused_in_time() {
     }
 }
 
+/// The parser goes deeper with every operator: the process must not end for want of stack.
+#[test]
+fn templates_of_endless_chains_are_parsed_or_refused() {
+    const LONGEST: usize = 128 << 10;
+    for (start, operator, end) in [
+        ("{{ ", "-", "1 }}"),
+        ("{{ ", "not ", "1 }}"),
+        ("{{ 1", "+1", " }}"),
+        ("{{ 1", "*1", " }}"),
+        ("{{ 1", "**1", " }}"),
+        ("{{ 1", "~1", " }}"),
+        ("{{ 1", "<1", " }}"),
+        ("{{ 1", " in a", " }}"),
+        ("{{ 1", " is a", " }}"),
+        ("{{ 1", " or 1", " }}"),
+        ("{{ 1", " if 1 else 1", " }}"),
+        ("{{ a", ".a", " }}"),
+        ("{{ a", "()", " }}"),
+        ("{{ a", "[1]", " }}"),
+        ("{{ 'a'", "|trim", " }}"),
+        ("{% if a %}", "{% elif a %}", "{% endif %}"),
+    ] {
+        let chain = |bytes: usize| {
+            let count = (bytes - start.len() - end.len()) / operator.len();
+            format!("{start}{}{end}", operator.repeat(count))
+        };
+        if let Err(error) = template(&chain(LONGEST)).and_then(|template| template.render(&[], &[])) {
+            assert_eq!(error.kind(), ErrorKind::InvalidInput, "{operator}: {}", error.report());
+        }
+        let error = template(&chain(LONGEST + 2 * operator.len())).expect_err("too long");
+        assert_eq!(error.kind(), ErrorKind::InvalidInput, "{operator}");
+        assert!(error.to_string().contains("longer than 131072 bytes"), "{operator}: {error}");
+    }
+}
+
 #[test]
 fn messages_of_other_models_are_refused() {
     let media = puna_core::Media { media_type: "image/png".to_owned(), url: "data:".to_owned() };
