@@ -144,8 +144,9 @@ impl Worker {
         for chunk in job.prompt[kept..].chunks(PREFILL_CHUNK) {
             check(job)?;
             graph.forward(slot, chunk)?;
+            // After every chunk, because the next check may be the last.
+            answer.usage.prefill_ms = milliseconds(began.elapsed());
         }
-        answer.usage.prefill_ms = milliseconds(began.elapsed());
 
         let began = Instant::now();
         let mut sampler = job.sampler.clone();

@@ -24,7 +24,7 @@ pub struct ModelFolder {
     /// The tokens that end an answer: Llama 3's instruct models have three.
     pub eos: Vec<u32>,
     /// Whether the exporter says that the cache's inputs and outputs may be the same memory; where
-    /// it says nothing, a probe decides.
+    /// it says nothing, or wrongly that they may, a probe decides.
     pub share_buffer: Option<bool>,
     /// What the files say of sizes that a graph may leave open.
     pub sizes: Sizes,

@@ -32,7 +32,7 @@ pub(crate) struct GraphOptions<'a> {
     pub(crate) spinning: bool,
     pub(crate) context: usize,
     pub(crate) sizes: Sizes,
-    /// What the exporter or the caller says; a probe decides where they say nothing.
+    /// What the exporter says. A probe decides where it says nothing, and where what it says cannot be.
     pub(crate) cache: Option<CacheKind>,
 }
 
@@ -293,18 +293,27 @@ impl Graph {
         let mut growing = self.new_slot()?;
         self.forward(&mut growing, prompt)?;
         self.forward(&mut growing, rest)?;
-        match wanted {
-            Some(kind) => self.kind = kind,
-            None => {
-                self.kind = CacheKind::Shared;
-                let mut shared = self.new_slot()?;
-                let same =
-                    self.forward(&mut shared, prompt).and_then(|()| self.forward(&mut shared, rest)).is_ok()
-                        && shared.logits == growing.logits;
-                if !same {
-                    self.kind = CacheKind::Growing;
-                }
+        if wanted == Some(CacheKind::Growing) {
+            return Ok(());
+        }
+        self.kind = CacheKind::Shared;
+        let mut shared = self.new_slot()?;
+        let ran = self.forward(&mut shared, prompt).and_then(|()| self.forward(&mut shared, rest));
+        let works = match (&ran, wanted) {
+            (Ok(()), None) => shared.logits == growing.logits,
+            (Ok(()), Some(_)) => true,
+            (Err(error), None) => {
+                tracing::debug!(%error, "the cache is not shared");
+                false
             }
+            // Slower and right, where the exporter is wrong.
+            (Err(error), Some(_)) => {
+                tracing::warn!(%error, "the cache cannot be shared, though the model's configuration says so");
+                false
+            }
+        };
+        if !works {
+            self.kind = CacheKind::Growing;
         }
         Ok(())
     }

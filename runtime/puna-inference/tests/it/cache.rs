@@ -2,16 +2,19 @@
 
 use std::fs;
 
+use puna_core::{GenerateRequest, Message};
 use serde_json::{Value, json};
 
-use crate::{answer, ask, ask_with, bundled, copy, load};
+use crate::{answer, ask_with, bundled, copy, load};
 
-/// Sets what the exporter says of sharing the cache's buffers; null says nothing.
-fn share(folder: &std::path::Path, share: Value) {
+/// Sets what the exporter says of sharing the cache's buffers.
+fn share(folder: &std::path::Path, share: Option<bool>) {
     let path = folder.join("genai_config.json");
     let mut config: Value =
         serde_json::from_str(&fs::read_to_string(&path).expect("the file")).expect("JSON");
-    config["search"]["past_present_share_buffer"] = share;
+    let search = config["search"].as_object_mut().expect("an object");
+    search.remove("past_present_share_buffer");
+    search.extend(share.map(|share| ("past_present_share_buffer".to_owned(), json!(share))));
     fs::write(&path, config.to_string()).expect("the file");
 }
 
@@ -20,18 +23,26 @@ async fn in_place_growing_and_found_out() {
     let folder = copy();
     let mut answers = Vec::new();
     // The export says it runs in place; told nothing, the probe finds that out.
-    for (said, in_place) in [(json!(true), true), (json!(false), false), (Value::Null, true)] {
-        share(folder.path(), said.clone());
+    for (said, in_place) in [(Some(true), true), (Some(false), false), (None, true)] {
+        share(folder.path(), said);
         let model = load(folder.path()).expect("the model");
-        assert_eq!(model.details().cache_in_place, in_place, "{said}");
+        assert_eq!(model.details().cache_in_place, in_place, "{said:?}");
         let mut texts = Vec::new();
         for question in
             ["Hello", "What is my name?", "Repeat: one two three four five six seven eight nine ten"]
         {
-            texts.push(answer(&model, ask(question)).await.0);
+            texts.push(answer(&model, short(question)).await.0);
         }
-        // Back to the first, whose keys and values are still there.
-        texts.push(answer(&model, ask("Hello there")).await.0);
+        // A prompt of several chunks, and back to the middle of the last.
+        for (more, cached) in [("Hello", false), ("Good bye", true)] {
+            let mut request = short(&"one two three ".repeat(150));
+            request.messages.extend([Message::assistant(texts[0].clone()), Message::user(more)]);
+            let (text, completion) = answer(&model, request).await;
+            let usage = completion.usage;
+            assert!(usage.prompt_tokens > 512, "{usage:?}");
+            assert_eq!(usage.cached_tokens > 512, cached, "{said:?}: {usage:?}");
+            texts.push(text);
+        }
         let random = ask_with("Hello", |options| {
             options.temperature = 5.0;
             options.seed = Some(3);
@@ -42,6 +53,10 @@ async fn in_place_growing_and_found_out() {
     }
     assert_eq!(answers[0], answers[1]);
     assert_eq!(answers[0], answers[2]);
+}
+
+fn short(question: &str) -> GenerateRequest {
+    ask_with(question, |options| options.max_tokens = Some(60))
 }
 
 #[test]

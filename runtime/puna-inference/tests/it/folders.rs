@@ -6,7 +6,10 @@ use puna_core::ErrorKind;
 use puna_inference::{ModelFolder, examine};
 use serde_json::{Value, json};
 
-use crate::{bundled, copy, load};
+use crate::{
+    bundled, copy, load,
+    toy::{INT64, Toy},
+};
 
 fn edit(folder: &Path, name: &str, change: impl FnOnce(&mut Value)) {
     let path = folder.join(name);
@@ -27,34 +30,34 @@ fn remove(folder: &Path, name: &str) {
 #[test]
 fn what_is_wrong_is_named() {
     type Damage = fn(&Path);
-    let cases: [(&str, Damage, ErrorKind); 14] = [
-        ("model.onnx", |folder| remove(folder, "model.onnx"), ErrorKind::NotFound),
-        ("model.onnx", |folder| cut(folder, "model.onnx", 0), ErrorKind::Corrupt),
-        ("model.onnx", |folder| cut(folder, "model.onnx", 2000), ErrorKind::Corrupt),
+    let cases: [(&[&str], Damage, ErrorKind); 18] = [
+        (&["model.onnx"], |folder| remove(folder, "model.onnx"), ErrorKind::NotFound),
+        (&["model.onnx"], |folder| cut(folder, "model.onnx", 0), ErrorKind::Corrupt),
+        (&["model.onnx"], |folder| cut(folder, "model.onnx", 2000), ErrorKind::Corrupt),
         (
-            "model.onnx",
+            &["model.onnx"],
             |folder| fs::write(folder.join("model.onnx"), "no graph").expect("a file"),
             ErrorKind::Corrupt,
         ),
-        ("model.onnx", |folder| remove(folder, "model.onnx.data"), ErrorKind::Corrupt),
-        ("model.onnx", |folder| cut(folder, "model.onnx.data", 1000), ErrorKind::Corrupt),
-        ("tokenizer.json", |folder| remove(folder, "tokenizer.json"), ErrorKind::NotFound),
-        ("config.json", |folder| cut(folder, "config.json", 20), ErrorKind::InvalidInput),
-        ("genai_config.json", |folder| cut(folder, "genai_config.json", 20), ErrorKind::InvalidInput),
+        (&["model.onnx"], |folder| remove(folder, "model.onnx.data"), ErrorKind::Corrupt),
+        (&["model.onnx"], |folder| cut(folder, "model.onnx.data", 1000), ErrorKind::Corrupt),
+        (&["tokenizer.json"], |folder| remove(folder, "tokenizer.json"), ErrorKind::NotFound),
+        (&["config.json"], |folder| cut(folder, "config.json", 20), ErrorKind::InvalidInput),
+        (&["genai_config.json"], |folder| cut(folder, "genai_config.json", 20), ErrorKind::InvalidInput),
         (
-            "context length",
+            &["context length", "genai_config.json", "many"],
             |folder| {
                 edit(folder, "genai_config.json", |config| config["model"]["context_length"] = json!("many"))
             },
             ErrorKind::InvalidInput,
         ),
         (
-            "eos_token_id",
+            &["eos_token_id", "generation_config.json", "end"],
             |folder| edit(folder, "generation_config.json", |config| config["eos_token_id"] = json!(["end"])),
             ErrorKind::InvalidInput,
         ),
         (
-            "inside the folder",
+            &["inside the folder", "genai_config.json", "../model.onnx"],
             |folder| {
                 edit(folder, "genai_config.json", |config| {
                     config["model"]["decoder"]["filename"] = json!("../model.onnx")
@@ -63,7 +66,7 @@ fn what_is_wrong_is_named() {
             ErrorKind::InvalidInput,
         ),
         (
-            "other.onnx",
+            &["other.onnx", "genai_config.json"],
             |folder| {
                 edit(folder, "genai_config.json", |config| {
                     config["model"]["decoder"]["filename"] = json!("other.onnx")
@@ -72,7 +75,34 @@ fn what_is_wrong_is_named() {
             ErrorKind::NotFound,
         ),
         (
-            "different models",
+            &["inside the folder", "genai_config.json", "/etc/hosts"],
+            |folder| {
+                edit(folder, "genai_config.json", |config| {
+                    config["model"]["decoder"]["filename"] = json!("/etc/hosts")
+                });
+            },
+            ErrorKind::InvalidInput,
+        ),
+        (
+            &["context length", "config.json", "-1"],
+            |folder| {
+                remove(folder, "genai_config.json");
+                edit(folder, "config.json", |config| config["max_position_embeddings"] = json!(-1));
+            },
+            ErrorKind::InvalidInput,
+        ),
+        (&["tokenizer.json"], |folder| cut(folder, "tokenizer.json", 1000), ErrorKind::InvalidInput),
+        (
+            &["chat template"],
+            |folder| {
+                edit(folder, "tokenizer_config.json", |config| {
+                    config["chat_template"] = json!("{% if %}");
+                });
+            },
+            ErrorKind::InvalidInput,
+        ),
+        (
+            &["different models"],
             |folder| {
                 edit(folder, "tokenizer.json", |tokenizer| {
                     let added = tokenizer["added_tokens"].as_array_mut().expect("a list");
@@ -90,9 +120,34 @@ fn what_is_wrong_is_named() {
     for (told, damage, kind) in cases {
         let folder = copy();
         damage(folder.path());
+        let error = load(folder.path()).err().unwrap_or_else(|| panic!("{told:?}: it loads"));
+        assert_eq!(error.kind(), kind, "{told:?}: {}", error.report());
+        for part in told {
+            assert!(error.report().contains(part), "no `{part}` in: {}", error.report());
+        }
+    }
+}
+
+/// Graphs that load and that are no Llama with a cache.
+#[test]
+fn graphs_of_other_kinds_are_refused() {
+    let rename = |from, to| Toy { rename: Some((from, to)), ..Toy::default() };
+    let cases = [
+        ("`past_key_values` inputs", Toy { cache: false, ..Toy::default() }),
+        ("no output `logits`", rename("logits", "answers")),
+        ("no input `input_ids`", Toy { position_ids: false, ..rename("input_ids", "position_ids") }),
+        ("the input `pixel_values`", rename("input_ids", "pixel_values")),
+        ("the input `key_cache`", rename("past_key_values.0.key", "key_cache")),
+        ("`past_key_values.1.key` and no output", rename("past_key_values.0.key", "past_key_values.1.key")),
+        ("of type i64, not a float", Toy { logits: INT64, ..Toy::default() }),
+    ];
+    for (told, toy) in cases {
+        let folder = toy.folder(2048, None);
         let error = load(folder.path()).err().unwrap_or_else(|| panic!("{told}: it loads"));
-        assert_eq!(error.kind(), kind, "{told}: {}", error.report());
-        assert!(error.report().contains(told), "no `{told}` in: {}", error.report());
+        assert_eq!(error.kind(), ErrorKind::InvalidInput, "{told}: {}", error.report());
+        for part in [told, "model.onnx"] {
+            assert!(error.report().contains(part), "no `{part}` in: {}", error.report());
+        }
     }
 }
 

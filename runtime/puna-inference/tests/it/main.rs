@@ -1,10 +1,13 @@
 //! Running models, with the bundled one. What it answers is its business: runs are held against each other.
 
 mod cache;
+mod dialects;
 mod folders;
 mod generate;
+#[cfg(unix)]
 mod provision;
 mod sampler;
+mod toy;
 
 use std::{
     fs,

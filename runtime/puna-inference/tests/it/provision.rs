@@ -2,17 +2,25 @@
 
 use std::{
     cell::RefCell,
+    env,
+    ffi::OsString,
     fs,
-    os::unix::fs::PermissionsExt,
+    io::{BufRead, BufReader},
     path::{Path, PathBuf},
+    process::{self, Command, Stdio},
     sync::Barrier,
     thread,
+    time::{Duration, Instant},
 };
 
 use puna_core::ErrorKind;
 use puna_inference::{
     Runtime,
-    provision::{ONNX_RUNTIME_VERSION, Places, ProvisionProgress, pinned_wheel, provision, search},
+    provision::{
+        CACHE_VARIABLE, LIBRARY_VARIABLE, ONNX_RUNTIME_VERSION, Places, ProvisionProgress, pinned_wheel,
+        provision, search,
+    },
+    report,
 };
 
 /// Places in a folder of a test's own: nothing is found there.
@@ -21,15 +29,36 @@ fn places(folder: &Path) -> Places {
 }
 
 /// A program that is run where pip would be, given the folder to download to as `$dest`.
-fn pip(folder: &Path, body: &str) -> Vec<std::ffi::OsString> {
-    let path = folder.join("pip");
+fn pip(folder: &Path, body: &str) -> Vec<OsString> {
+    vec![program(folder, "pip", folder, body).into_os_string()]
+}
+
+/// Writes a program into a folder. What it is called with goes into the file `runs` of `notes`.
+fn program(folder: &Path, name: &str, notes: &Path, body: &str) -> PathBuf {
+    let path = folder.join(name);
     let script = format!(
-        "#!/bin/sh\nwhile [ $# -gt 0 ]; do [ \"$1\" = -d ] && dest=$2; shift; done\necho run >> '{}'\n{body}\n",
-        folder.join("runs").display()
+        "#!/bin/sh\nPATH=/usr/bin:/bin\necho \"$@\" >> '{}'\n\
+         while [ $# -gt 0 ]; do [ \"$1\" = -d ] && dest=$2; shift; done\n{body}\n",
+        notes.join("runs").display()
     );
-    fs::write(&path, script).expect("a script");
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("a script");
-    vec![path.into_os_string()]
+    // Another process writes it: this one's children could inherit an open file, and nobody can run that.
+    let made = Command::new("/bin/sh")
+        .args(["-c", "printf %s \"$1\" > \"$0\" && chmod 755 \"$0\""])
+        .args([path.as_os_str(), script.as_ref()])
+        .status();
+    assert!(made.expect("a shell").success(), "a script");
+    path
+}
+
+/// Shell commands that wait for a file; not for ever where a test has failed and its folder is gone.
+fn wait_for(file: &Path) -> String {
+    let folder = file.parent().expect("a folder");
+    format!("until [ -e '{}' ] || [ ! -d '{}' ]; do sleep 0.02; done", file.display(), folder.display())
+}
+
+/// How often it ran.
+fn runs(folder: &Path) -> usize {
+    fs::read_to_string(folder.join("runs")).map_or(0, |runs| runs.lines().count())
 }
 
 fn wheel() -> &'static str {
@@ -80,20 +109,24 @@ fn without_pip_or_network_the_steps_are_told() {
     }
 }
 
-/// Two that install at once: one waits, and takes what the other installed.
+/// Two that install at once, in one process: one waits for the other.
 #[test]
-fn two_at_once_fetch_once() {
+fn one_waits_for_the_other() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut places = places(folder.path());
-    // The first run of pip takes its time and fails; the lock makes the second come after it.
-    places.pip = vec![pip(folder.path(), "sleep 0.3; exit 1")];
+    // Ends when the other one waits; its own run, where nobody waits any more, ends at once.
+    let waiting = folder.path().join("waiting");
+    places.pip = vec![pip(folder.path(), &format!("{}; exit 1", wait_for(&waiting)))];
     let barrier = Barrier::new(2);
     thread::scope(|scope| {
         let install = || {
             let waited = RefCell::new(false);
             barrier.wait();
             let error = provision(&places, &|progress| {
-                *waited.borrow_mut() |= progress == ProvisionProgress::Waiting;
+                if progress == ProvisionProgress::Waiting {
+                    *waited.borrow_mut() = true;
+                    fs::write(&waiting, "").expect("a file");
+                }
             });
             assert_eq!(error.expect_err("pip fails").kind(), ErrorKind::Unavailable);
             waited.into_inner()
@@ -102,14 +135,197 @@ fn two_at_once_fetch_once() {
         let (one, two) = (one.join().expect("no panic"), two.join().expect("no panic"));
         assert!(one != two, "one waits for the other: {one} {two}");
     });
-    // While one installs, another puts the library there: nothing is fetched.
-    let library = real();
-    let installed = places.installed_library();
-    let runs = || fs::read_to_string(folder.path().join("runs")).expect("pip ran").lines().count();
-    fs::copy(&library, &installed).expect("a copy");
-    let before = runs();
-    let found = provision(&places, &|_| ()).expect("it is there");
-    assert_eq!((found.path, runs()), (installed, before));
+    assert_eq!(runs(folder.path()), 2, "who waited tries too");
+}
+
+/// Two processes install at once. The one that waited takes the library that came meanwhile, and fetches nothing.
+#[test]
+fn two_processes_fetch_once() {
+    let folder = tempfile::tempdir().expect("a folder");
+    // No script can make a wheel of the pinned checksum, so this one puts the library where the first process would.
+    let go = folder.path().join("go");
+    let body = format!(
+        "{}; cp '{}' \"$dest/../{}\"; exit 1",
+        wait_for(&go),
+        real().display(),
+        places(folder.path()).installed_library().file_name().expect("a name").display(),
+    );
+    let programs = path_with_python(folder.path(), &body);
+    let start = || child("install", folder.path(), &programs);
+    let mut first = Child::start(start());
+    first.until("PROGRESS fetching");
+    let mut second = Child::start(start());
+    second.until("PROGRESS waiting");
+    fs::write(&go, "").expect("a file");
+    assert!(first.until("RESULT").starts_with("RESULT Unavailable"), "its own wheel never came");
+    let installed = places(folder.path()).installed_library();
+    assert_eq!(second.until("RESULT"), format!("RESULT Ok {}", installed.display()));
+    assert_eq!(runs(folder.path()), 1);
+    assert_eq!(left(&places(folder.path()).install_dir()).len(), 2, "the lock and the library");
+}
+
+/// A process is killed while it installs: the next one neither waits for it nor trips over what it left.
+#[test]
+fn a_killed_process_leaves_nothing_in_the_way() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let go = folder.path().join("go");
+    let body = format!("echo half > \"$dest/{}\"; {}; exit 1", wheel(), wait_for(&go));
+    let mut killed = Child::start(child("install", folder.path(), &path_with_python(folder.path(), &body)));
+    killed.until("PROGRESS fetching");
+    let until = Instant::now() + Duration::from_secs(60);
+    while runs(folder.path()) == 0 {
+        assert!(Instant::now() < until, "pip does not run");
+        thread::sleep(Duration::from_millis(5));
+    }
+    killed.process.kill().expect("it ran");
+    killed.process.wait().expect("it ran");
+    let install_dir = places(folder.path()).install_dir();
+    let partial = |names: Vec<String>| names.iter().filter(|name| name.starts_with(".partial-")).count();
+    assert_eq!(partial(left(&install_dir)), 1, "a half installation");
+    // The killed one's pip runs on; it has no part in the lock.
+    let next = folder.path().join("next");
+    fs::create_dir(&next).expect("a folder");
+    let programs = path_with_python(&next, "echo 'no network' >&2; exit 1");
+    let mut next = Child::start(child("install", folder.path(), &programs));
+    let result = next.until("RESULT");
+    assert!(result.starts_with("RESULT Unavailable") && result.contains("no network"), "{result}");
+    assert_eq!(left(&install_dir), [".lock"]);
+    fs::write(&go, "").expect("a file");
+}
+
+/// What the environment says of pip: the commands, their order and their arguments.
+#[test]
+fn pip_is_looked_for_on_the_path() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let nothing = folder.path().join("nothing");
+    fs::create_dir(&nothing).expect("a folder");
+    let result = Child::start(child("install", folder.path(), &nothing)).until("RESULT");
+    for part in [
+        "RESULT Unavailable",
+        "`python3 -m pip` is not installed",
+        "`python -m pip` is not",
+        "`pip3` is",
+        "`pip` is",
+        "by hand",
+    ] {
+        assert!(result.contains(part), "no `{part}` in {result}");
+    }
+    // One after the other is tried; a Python without pip is none.
+    let programs = path_with_python(folder.path(), "echo 'No module named pip' >&2; exit 1");
+    program(&programs, "pip3", folder.path(), &format!("echo wrong > \"$dest/{}\"", wheel()));
+    let result = Child::start(child("install", folder.path(), &programs)).until("RESULT");
+    assert!(result.starts_with("RESULT Corrupt"), "{result}");
+    let arguments = fs::read_to_string(folder.path().join("runs")).expect("what ran");
+    let [python, pip3] = &arguments.lines().collect::<Vec<_>>()[..] else { panic!("{arguments}") };
+    assert!(python.starts_with("-m pip --disable-pip-version-check --no-input"), "{python}");
+    let requirement = format!("onnxruntime=={ONNX_RUNTIME_VERSION}");
+    for part in ["download", "--no-deps", "--only-binary=:all:", "--platform", &requirement] {
+        assert!(python.contains(part) && pip3.contains(part), "no `{part}` in {arguments}");
+    }
+    assert_eq!(left(&places(folder.path()).install_dir()), [".lock"], "nothing of it stays");
+}
+
+/// The process's runtime: what `ORT_DYLIB_PATH` names or nothing, and what the cache holds without pip.
+#[test]
+fn the_runtime_takes_what_the_environment_says() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut wrong = child("runtime", folder.path(), folder.path());
+    wrong.env(LIBRARY_VARIABLE, folder.path().join("nowhere.so"));
+    let result = Child::start(wrong).until("RESULT");
+    for part in ["RESULT NotFound", LIBRARY_VARIABLE, "nowhere.so", "unset"] {
+        assert!(result.contains(part), "no `{part}` in {result}");
+    }
+    let mut named = child("runtime", folder.path(), folder.path());
+    named.env(LIBRARY_VARIABLE, real());
+    assert_eq!(Child::start(named).until("RESULT"), format!("RESULT Ok {} Environment", real().display()));
+    let installed = places(folder.path()).installed_library();
+    fs::create_dir_all(places(folder.path()).install_dir()).expect("a folder");
+    fs::copy(real(), &installed).expect("a copy");
+    let result = Child::start(child("runtime", folder.path(), folder.path())).until("RESULT");
+    assert_eq!(result, format!("RESULT Ok {} Cache", installed.display()));
+}
+
+#[test]
+fn the_report_tells_what_runs() {
+    let library = Runtime::get(&|_| ()).expect("ONNX Runtime").library().clone();
+    let report = report().expect("a report");
+    assert_eq!(report.library.expect("a library").path, library.path);
+    assert!(report.execution_providers.contains(&"CPUExecutionProvider".to_owned()));
+    assert!(report.build.is_some());
+}
+
+/// Does what a parent test asks of its child process; does nothing as a test of its own.
+#[test]
+fn child_process() {
+    let Some(wanted) = env::var_os(CHILD) else { return };
+    let result = if wanted == "runtime" {
+        Runtime::get(&|_| ())
+            .map(|runtime| format!("{} {:?}", runtime.library().path.display(), runtime.library().origin))
+    } else {
+        let mut places = Places::from_environment().expect("places");
+        places.system.clear();
+        provision(&places, &|progress| println!("\nPROGRESS {progress}"))
+            .map(|library| library.path.display().to_string())
+    };
+    match result {
+        Ok(done) => println!("\nRESULT Ok {done}"),
+        Err(error) => println!("\nRESULT {:?} {}", error.kind(), error.report()),
+    }
+}
+
+/// The variable that makes [`child_process`] a child.
+const CHILD: &str = "PUNA_TEST_CHILD";
+
+/// This program again, with an environment of its own: a cache in `folder`, and `programs` alone to run.
+fn child(wanted: &str, folder: &Path, programs: &Path) -> Command {
+    let mut command = Command::new(env::current_exe().expect("this program"));
+    command.args(["--exact", "provision::child_process", "--nocapture"]);
+    command.env(CHILD, wanted).env(CACHE_VARIABLE, folder.join("cache")).env("PATH", programs);
+    command.env_remove(LIBRARY_VARIABLE);
+    command
+}
+
+struct Child {
+    process: process::Child,
+    output: BufReader<process::ChildStdout>,
+}
+
+impl Child {
+    fn start(mut command: Command) -> Self {
+        let mut process = command.stdout(Stdio::piped()).spawn().expect("a child");
+        let output = BufReader::new(process.stdout.take().expect("its output"));
+        Self { process, output }
+    }
+
+    /// The first line that begins so.
+    fn until(&mut self, begin: &str) -> String {
+        let mut said = String::new();
+        loop {
+            let mut line = String::new();
+            let read = self.output.read_line(&mut line).expect("its output");
+            assert!(read > 0, "no `{begin}` in {said}");
+            if line.starts_with(begin) {
+                return line.trim_end().to_owned();
+            }
+            said += &line;
+        }
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        // Ended already, or of no use any more.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// A folder of programs that has a `python3` and nothing else.
+fn path_with_python(folder: &Path, body: &str) -> PathBuf {
+    let programs = folder.join("programs");
+    fs::create_dir(&programs).expect("a folder");
+    program(&programs, "python3", folder, body);
+    programs
 }
 
 #[test]

@@ -17,9 +17,14 @@ fn softmax(logits: &[f32], temperature: f64) -> Vec<f64> {
     weights.iter().map(|weight| weight / sum).collect()
 }
 
+fn weight(logit: f32, temperature: f32) -> f64 {
+    (f64::from(logit) / f64::from(temperature)).exp()
+}
+
+const DRAWS: u32 = 20_000;
+
 /// How often each token is drawn.
 fn frequencies(sampler: &mut Sampler, logits: &[f32]) -> Vec<f64> {
-    const DRAWS: u32 = 20_000;
     let mut counts = vec![0u32; logits.len()];
     for _ in 0..DRAWS {
         counts[sampler.choose(logits) as usize] += 1;
@@ -27,16 +32,32 @@ fn frequencies(sampler: &mut Sampler, logits: &[f32]) -> Vec<f64> {
     counts.iter().map(|count| f64::from(*count) / f64::from(DRAWS)).collect()
 }
 
+/// Pearson's chi-square of 20,000 draws against the softmax of what the options leave.
 #[test]
 fn draws_follow_the_distribution() {
-    let logits = [0.0, 1.0, 2.0, -1.0, 0.5];
-    for temperature in [0.5f32, 1.0, 2.0] {
-        let found = frequencies(&mut sampler(|options| options.temperature = temperature, &[]), &logits);
-        for (found, wanted) in found.iter().zip(softmax(&logits, temperature.into())) {
-            // Five standard deviations of 20,000 draws: the seed is fixed, so this never varies.
-            let tolerance = 5.0 * (wanted * (1.0 - wanted) / 20_000.0).sqrt();
-            assert!((found - wanted).abs() < tolerance, "{temperature}: {found} and not {wanted}");
+    let logits = [0.0, 1.0, 2.0, -1.0, 0.5, 1.0];
+    type Change = fn(&mut GenerateOptions);
+    let cases: [(Change, f64, &[usize]); 6] = [
+        (|options| options.temperature = 0.5, 0.5, &[0, 1, 2, 3, 4, 5]),
+        (|_| (), 1.0, &[0, 1, 2, 3, 4, 5]),
+        (|options| options.temperature = 2.0, 2.0, &[0, 1, 2, 3, 4, 5]),
+        (|options| options.top_k = 3, 1.0, &[1, 2, 5]),
+        // 0.46 + 0.17 + 0.17 are less than 0.85; 0.10 more are enough.
+        (|options| options.top_p = Some(0.85), 1.0, &[1, 2, 4, 5]),
+        // e^-2 = 0.135 is enough, e^-3 is not.
+        (|options| options.min_p = Some(0.1), 1.0, &[0, 1, 2, 4, 5]),
+    ];
+    for (number, (change, temperature, left)) in cases.into_iter().enumerate() {
+        let found = frequencies(&mut sampler(change, &[]), &logits);
+        let kept: Vec<f32> = left.iter().map(|token| logits[*token]).collect();
+        let mut chi_square = 0.0;
+        for (token, wanted) in left.iter().zip(softmax(&kept, temperature)) {
+            chi_square += f64::from(DRAWS) * (found[*token] - wanted).powi(2) / wanted;
         }
+        // With five degrees of freedom one distribution in ten thousand is further off; the seed is fixed.
+        assert!(chi_square < 25.7, "case {number}: {chi_square}, {found:?}");
+        let others = (0..logits.len()).filter(|token| !left.contains(token)).map(|token| found[token]);
+        assert_eq!(others.sum::<f64>(), 0.0, "case {number}: {found:?}");
     }
 }
 
@@ -109,7 +130,7 @@ proptest! {
 
     #[test]
     fn any_logits_and_options_give_a_token(
-        logits in prop::collection::vec(any::<f32>(), 1..60),
+        logits in prop::collection::vec(prop::num::f32::ANY, 1..60),
         temperature in 0.0f32..10.0,
         top_k in 0u32..70,
         top_p in prop::option::of(0.0f32..=1.0),
@@ -122,10 +143,44 @@ proptest! {
         };
         let mut one = Sampler::new(&options, &[0, 3, 1000]).expect("options");
         let mut two = one.clone();
+        let possible = logits.iter().any(|logit| *logit > f32::NEG_INFINITY);
         for _ in 0..4 {
             let token = one.choose(&logits);
             prop_assert!((token as usize) < logits.len());
+            prop_assert!(!possible || !logits[token as usize].is_nan(), "{token} is no number");
             prop_assert_eq!(two.choose(&logits), token, "the same seed gives the same tokens");
+        }
+    }
+
+    /// The filters as they are defined, one token at a time: no ranks, no sums that are kept.
+    #[test]
+    fn filters_keep_their_definitions(
+        logits in prop::collection::vec(-3i8..4, 1..12),
+        temperature in 0.3f32..3.0,
+        top_k in 0u32..14,
+        top_p in prop::option::of(0.05f32..=1.0),
+        min_p in prop::option::of(0.0f32..=1.0),
+        seed in any::<u64>(),
+    ) {
+        let logits: Vec<f32> = logits.into_iter().map(f32::from).collect();
+        let options = GenerateOptions { temperature, top_k, top_p, min_p, seed: Some(seed), ..Default::default() };
+        let mut sampler = Sampler::new(&options, &[]).expect("options");
+        let likely = |token: usize| (logits[token], std::cmp::Reverse(token));
+        let before = |token: usize| (0..logits.len()).filter(move |other| likely(*other) > likely(token));
+        let in_k = |token: usize| top_k == 0 || before(token).count() < top_k as usize;
+        let of_k: f64 = (0..logits.len()).filter(|token| in_k(*token)).map(|token| weight(logits[token], temperature)).sum();
+        for _ in 0..8 {
+            let token = sampler.choose(&logits) as usize;
+            prop_assert!(in_k(token), "{} is not of the {}", token, top_k);
+            if let Some(top_p) = top_p {
+                let likelier: f64 = before(token).map(|other| weight(logits[other], temperature)).sum();
+                prop_assert!(likelier / of_k < f64::from(top_p) + 1e-9, "{} is beyond {}", token, top_p);
+            }
+            if let Some(min_p) = min_p {
+                let best = logits.iter().copied().fold(f32::MIN, f32::max);
+                let share = weight(logits[token], temperature) / weight(best, temperature);
+                prop_assert!(share + 1e-9 >= f64::from(min_p), "{} has a share of {}", token, share);
+            }
         }
     }
 }
