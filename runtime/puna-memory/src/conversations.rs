@@ -42,6 +42,32 @@ impl Conversations {
         Ok(Some((summary, bytes)))
     }
 
+    /// The entries from `from` on that are in the store.
+    async fn entries(&self, session: &str, from: u64) -> Result<Vec<JournalEntry>> {
+        let prefix = session_prefix(session);
+        let (mut entries, mut whole, mut current) = (Vec::new(), Vec::new(), None);
+        let mut start = entry_prefix(session, from);
+        loop {
+            let page = self.store.scan(ENTRIES, &prefix, &start, PAGE).await?;
+            let last_page = page.len() < PAGE;
+            if let Some((key, _)) = page.last() {
+                start = [key.as_slice(), &[0]].concat();
+            }
+            for (key, value) in page {
+                let sequence = sequence_of(&key).ok_or_else(|| unreadable(session))?;
+                if current != Some(sequence) {
+                    finish_entry(session, &mut entries, &mut whole, current)?;
+                    current = Some(sequence);
+                }
+                whole.extend(value);
+            }
+            if last_page {
+                finish_entry(session, &mut entries, &mut whole, current)?;
+                return Ok(entries);
+            }
+        }
+    }
+
     /// Appends entries that already have their times.
     pub(crate) async fn append_at(
         &self,
@@ -100,32 +126,24 @@ impl Conversations {
 impl Journal for Conversations {
     async fn read(&self, session: &str, from: u64) -> Result<Vec<JournalEntry>> {
         check_session_name(session)?;
-        let prefix = session_prefix(session);
-        let (mut entries, mut whole, mut current) = (Vec::new(), Vec::new(), None);
-        let mut start = entry_prefix(session, from);
+        let mut summary = self.summary(session).await?;
         loop {
-            let page = self.store.scan(ENTRIES, &prefix, &start, PAGE).await?;
-            let last_page = page.len() < PAGE;
-            if let Some((key, _)) = page.last() {
-                start = [key.as_slice(), &[0]].concat();
-            }
-            for (key, value) in page {
-                let sequence = sequence_of(&key).ok_or_else(|| unreadable(session))?;
-                if current != Some(sequence) {
-                    finish_entry(session, &mut entries, &mut whole, current)?;
-                    current = Some(sequence);
+            // Entries stand one after the other, from `from` to where the summary says; anything else is a loss.
+            let after = summary.as_ref().map_or(0, |summary| summary.records);
+            let loss = match self.entries(session, from).await {
+                Ok(entries) if entries.iter().map(|entry| entry.sequence).eq(from..after) => {
+                    return Ok(entries);
                 }
-                whole.extend(value);
+                Ok(_) => unreadable(session),
+                Err(error) if error.kind() == ErrorKind::Corrupt => error,
+                Err(error) => return Err(error),
+            };
+            // Unless somebody wrote to the session, or deleted it, between the two looks.
+            let now = self.summary(session).await?;
+            if now == summary {
+                return Err(loss);
             }
-            if last_page {
-                finish_entry(session, &mut entries, &mut whole, current)?;
-                break;
-            }
-        }
-        // Entries stand one after the other from `from` on; a hole is a loss.
-        match (from..).zip(&entries).find(|(expected, entry)| *expected != entry.sequence) {
-            None => Ok(entries),
-            Some(_) => Err(unreadable(session)),
+            summary = now;
         }
     }
 

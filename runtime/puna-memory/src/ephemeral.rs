@@ -38,12 +38,16 @@ impl Journal for EphemeralJournal {
     async fn append(&self, session: &str, next: u64, records: &[Record]) -> Result<u64> {
         check_session_name(session)?;
         let mut sessions = self.sessions();
-        let entries = sessions.entry(session.to_owned()).or_default();
-        let found = entries.len() as u64;
+        let found = sessions.get(session).map_or(0, Vec::len) as u64;
         if found != next {
             return Err(moved_on(session, next, found));
         }
+        // A session is there from its first entry on.
+        if records.is_empty() {
+            return Ok(next);
+        }
         let at_ms = now_ms();
+        let entries = sessions.entry(session.to_owned()).or_default();
         entries.extend((next..).zip(records).map(|(sequence, record)| JournalEntry {
             sequence,
             at_ms,

@@ -24,17 +24,20 @@ impl Conversations {
     /// Writes a session as JSON Lines: a line that names session and format, then one line an entry.
     ///
     /// # Errors
-    /// [`NotFound`](ErrorKind::NotFound) when there is no such session, [`Io`](ErrorKind::Io) when `out` fails.
+    /// [`NotFound`](ErrorKind::NotFound) when there is no such session, [`Corrupt`](ErrorKind::Corrupt) when it does
+    /// not read back, [`Io`](ErrorKind::Io) when `out` fails.
     pub async fn export(&self, session: &str, out: &mut (dyn Write + Send)) -> Result<()> {
-        let Some(summary) = self.summary(session).await? else {
+        let entries = self.read(session, 0).await?;
+        if entries.is_empty() {
             return Err(Error::new(
                 ErrorKind::NotFound,
                 format!("no session `{session}`; `puna sessions list` shows them"),
             ));
-        };
-        let header = Header { puna_session: session.to_owned(), format: FORMAT, records: summary.records };
-        write_line(out, &header)?;
-        for entry in self.read(session, 0).await? {
+        }
+        // Of what was read, not of the summary: a turn may be writing to the session.
+        let records = entries.len() as u64;
+        write_line(out, &Header { puna_session: session.to_owned(), format: FORMAT, records })?;
+        for entry in entries {
             write_line(out, &entry)?;
         }
         out.flush().map_err(cannot_write)
@@ -46,12 +49,16 @@ impl Conversations {
     /// [`InvalidInput`](ErrorKind::InvalidInput) when it is not an export, is cut or has another form,
     /// [`Conflict`](ErrorKind::Conflict) when the session is there already.
     pub async fn import(&self, input: &mut (dyn BufRead + Send), name: Option<&str>) -> Result<String> {
-        let mut lines = input.lines();
-        let mut next_line = || {
-            lines
-                .next()
-                .transpose()
-                .map_err(|error| Error::new(ErrorKind::Io, "cannot read the export").with_source(error))
+        let mut lines = (1u64..).zip(input.lines());
+        let mut next_line = || match lines.next() {
+            None => Ok(None),
+            Some((_, Ok(line))) => Ok(Some(line)),
+            Some((number, Err(error))) if error.kind() == std::io::ErrorKind::InvalidData => {
+                Err(Error::invalid_input(format!("line {number} of the export is not UTF-8 text")))
+            }
+            Some((_, Err(error))) => {
+                Err(Error::new(ErrorKind::Io, "cannot read the export").with_source(error))
+            }
         };
         let header = next_line()?.ok_or_else(|| Error::invalid_input("the export is empty"))?;
         let header: Header = serde_json::from_str(&header).map_err(|error| {
@@ -84,6 +91,9 @@ impl Conversations {
                 entries.len(),
                 header.records
             )));
+        }
+        if entries.is_empty() {
+            return Err(Error::invalid_input("the export has no entries"));
         }
         let session = name.unwrap_or(&header.puna_session).to_owned();
         let records: Vec<(u64, &Record)> = entries.iter().map(|entry| (entry.at_ms, &entry.record)).collect();

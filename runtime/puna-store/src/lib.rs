@@ -5,10 +5,15 @@
 //!
 //! Invariants: the only crate that names sled. [`Store::commit`] returns after the batch is on the disk:
 //! flushed by sled and then synced, because sled's flush alone does not survive a power cut. A batch
-//! is all or none. Every value carries a checksum. One process at a time holds a folder.
+//! is all or none. Every value carries a checksum, and a mark beside the log tells when its end is lost. One
+//! process at a time holds a folder.
+//!
+//! Absent: a checksum over everything. Where a file is damaged in the middle of what was written since it was
+//! last opened, sled skips that part, and keys in it can have older values or none.
 
 mod batch;
 mod lock;
+mod mark;
 mod sled_store;
 mod writer;
 

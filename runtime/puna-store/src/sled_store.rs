@@ -1,5 +1,6 @@
 use std::{
     fs,
+    panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     sync::Arc,
     thread,
@@ -9,7 +10,13 @@ use std::{
 use async_trait::async_trait;
 use puna_core::{Error, ErrorKind, Result};
 
-use crate::{Batch, Entry, Stats, Store, batch::full_key, lock::FolderLock, writer::Writer};
+use crate::{
+    Batch, Entry, Stats, Store,
+    batch::full_key,
+    lock::FolderLock,
+    mark::{MARK_FILE, Mark},
+    writer::Writer,
+};
 
 /// The form of the data that this version writes; it reads this one.
 const SCHEMA_VERSION: u32 = 1;
@@ -23,6 +30,12 @@ const LOCK_PATIENCE: Duration = Duration::from_millis(250);
 
 /// How often a held folder is tried.
 const LOCK_PAUSE: Duration = Duration::from_millis(10);
+
+/// Where the form of the data is told.
+const VERSION_KEY: &[u8] = b"meta\0schema-version";
+
+/// Where the log counts its groups of batches, for the [`Mark`].
+pub(crate) const COUNT_KEY: &[u8] = b"meta\0synced-groups";
 
 /// Bytes of the checksum in front of every value.
 const CHECKSUM_BYTES: usize = 4;
@@ -82,34 +95,39 @@ impl SledStore {
                 .cache_capacity(options.cache_bytes)
                 // The writer flushes before it acknowledges; a timer would only add writes.
                 .flush_every_ms(None);
-            config.open().map_err(|error| {
+            // sled panics on some damaged files; nothing of the attempt is used afterwards.
+            let opened = catch_unwind(AssertUnwindSafe(|| config.open()))
+                .unwrap_or(Err(sled::Error::Corruption { at: None, bt: () }));
+            opened.map_err(|error| {
                 sled_error(error).context(format!("cannot open the store in `{}`", path.display()))
             })
         })?;
-        let version_key = full_key("meta", b"schema-version");
-        let found = db.get(&version_key).map_err(sled_error)?;
-        let version = match found {
-            None => {
-                db.insert(&version_key, seal(&version_key, &SCHEMA_VERSION.to_be_bytes()))
-                    .map_err(sled_error)?;
-                db.flush().map_err(sled_error)?;
-                SCHEMA_VERSION
-            }
-            Some(value) => {
-                let bytes = unseal(&version_key, &value)?;
-                <[u8; 4]>::try_from(bytes.as_slice())
-                    .map(u32::from_be_bytes)
-                    .map_err(|_| corrupt(&version_key))?
-            }
-        };
+        let version = number(&db, VERSION_KEY)?.map(u32::from_be_bytes);
         // The place for migrations: from each older version to the next.
-        if version != SCHEMA_VERSION {
+        if let Some(version) = version
+            && version != SCHEMA_VERSION
+        {
             return Err(Error::invalid_input(format!(
                 "the data in `{}` has schema version {version}, and this version of Puna reads {SCHEMA_VERSION}; use a newer Puna, or another folder",
                 path.display()
             )));
         }
-        let writer = Writer::start(db.clone(), path)?;
+        let count = number(&db, COUNT_KEY)?.map_or(0, u64::from_be_bytes);
+        let (mark, acknowledged) = Mark::open(path)?;
+        if acknowledged.is_some_and(|acknowledged| acknowledged > count) {
+            return Err(Error::new(
+                ErrorKind::Corrupt,
+                format!(
+                    "the store in `{}` is damaged and has lost its latest data; restore the folder from a copy, or delete its file `{MARK_FILE}` to go on with what is left",
+                    path.display()
+                ),
+            ));
+        }
+        if version.is_none() {
+            db.insert(VERSION_KEY, seal(VERSION_KEY, &SCHEMA_VERSION.to_be_bytes())).map_err(sled_error)?;
+            db.flush().map_err(sled_error)?;
+        }
+        let writer = Writer::start(db.clone(), path, mark, count)?;
         Ok(Self { inner: Arc::new(Inner { writer, db, path: path.to_owned(), _lock: lock }) })
     }
 
@@ -201,6 +219,12 @@ fn unseal(key: &[u8], sealed: &[u8]) -> Result<Vec<u8>> {
     Ok(value.to_vec())
 }
 
+/// A number that the store itself keeps.
+fn number<const N: usize>(db: &sled::Db, key: &[u8]) -> Result<Option<[u8; N]>> {
+    let Some(sealed) = db.get(key).map_err(sled_error)? else { return Ok(None) };
+    unseal(key, &sealed)?.try_into().map(Some).map_err(|_| corrupt(key))
+}
+
 fn checksum(key: &[u8], value: &[u8]) -> u32 {
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(&(key.len() as u64).to_be_bytes());
@@ -219,24 +243,28 @@ fn corrupt(key: &[u8]) -> Error {
     )
 }
 
+fn damaged() -> Error {
+    Error::new(ErrorKind::Corrupt, "the store's file is damaged; restore the data folder from a copy")
+}
+
 pub(crate) fn sled_error(error: sled::Error) -> Error {
     match error {
         sled::Error::Io(error) if error.to_string().contains("could not acquire lock") => {
             Error::new(ErrorKind::Conflict, "the store is in use by another process").with_source(error)
         }
+        sled::Error::Io(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
+            damaged().with_source(error)
+        }
         // sled copies errors as their debug text; where the kind says it all, its own words are better.
         sled::Error::Io(error) => Error::from_io(
-            "write the store's file",
+            "read or write the store's file",
             "db",
             match error.kind() {
                 std::io::ErrorKind::Other => error,
                 kind => kind.into(),
             },
         ),
-        sled::Error::Corruption { .. } => {
-            Error::new(ErrorKind::Corrupt, "the store's file is damaged; restore the data folder from a copy")
-                .with_source(error)
-        }
+        sled::Error::Corruption { .. } => damaged().with_source(error),
         sled::Error::Unsupported(_) => {
             Error::new(ErrorKind::Corrupt, "the store's file has a form that this version cannot read")
                 .with_source(error)

@@ -6,7 +6,8 @@ use tokio::sync::oneshot;
 
 use crate::{
     Batch,
-    sled_store::{seal, sled_error},
+    mark::Mark,
+    sled_store::{COUNT_KEY, seal, sled_error},
 };
 
 /// Most batches that share one flush: bounds how long the first of them waits.
@@ -28,7 +29,8 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    pub(crate) fn start(db: sled::Db, path: &Path) -> Result<Self> {
+    /// Starts after `count` groups, which `mark` knows of.
+    pub(crate) fn start(db: sled::Db, path: &Path, mark: Mark, count: u64) -> Result<Self> {
         let log = path.join("db");
         // sled's flush hands pages to the disk without waiting for the disk; a sync through a second
         // descriptor of its file does.
@@ -36,7 +38,7 @@ impl Writer {
         let (queue, jobs) = mpsc::sync_channel::<Job>(QUEUE);
         let thread = thread::Builder::new()
             .name("puna-store".to_owned())
-            .spawn(move || run(&db, &log, &jobs))
+            .spawn(move || run(&db, &log, mark, count, &jobs))
             .map_err(|error| Error::internal("cannot start the store's writer thread").with_source(error))?;
         Ok(Self { queue: Some(queue), thread: Some(thread) })
     }
@@ -69,7 +71,7 @@ impl Drop for Writer {
     }
 }
 
-fn run(db: &sled::Db, log: &File, jobs: &mpsc::Receiver<Job>) {
+fn run(db: &sled::Db, log: &File, mut mark: Mark, mut count: u64, jobs: &mpsc::Receiver<Job>) {
     // A failed write leaves sled's log in an unknown state: nothing may be acknowledged after it.
     let mut failed: Option<(ErrorKind, String)> = None;
     while let Ok(first) = jobs.recv() {
@@ -99,13 +101,18 @@ fn run(db: &sled::Db, log: &File, jobs: &mpsc::Receiver<Job>) {
         if applied.is_empty() {
             continue;
         }
-        let flushed = db.flush().map_err(sled_error).and_then(|_| {
-            log.sync_data()
-                .map_err(|error| Error::new(ErrorKind::Io, "cannot sync the store").with_source(error))
-        });
-        if let Err(error) = &flushed {
-            tracing::error!(error = %error.report(), "the store cannot write");
-            failed = Some((error.kind(), error.report()));
+        count += 1;
+        match sync(db, log, count) {
+            // It is safe already; without the mark, only later damage would be noticed less.
+            Ok(()) => {
+                if let Err(error) = mark.set(count) {
+                    tracing::warn!(%error, "the store's mark does not move");
+                }
+            }
+            Err(error) => {
+                tracing::error!(error = %error.report(), "the store cannot write");
+                failed = Some((error.kind(), error.report()));
+            }
         }
         for done in applied {
             let outcome = match &failed {
@@ -116,6 +123,13 @@ fn run(db: &sled::Db, log: &File, jobs: &mpsc::Receiver<Job>) {
             let _ = done.send(outcome);
         }
     }
+}
+
+/// Brings what was applied to the disk, with the number of the group last, so that it is there only if all is.
+fn sync(db: &sled::Db, log: &File, count: u64) -> Result<()> {
+    db.insert(COUNT_KEY, seal(COUNT_KEY, &count.to_be_bytes())).map_err(sled_error)?;
+    db.flush().map_err(sled_error)?;
+    log.sync_data().map_err(|error| Error::new(ErrorKind::Io, "cannot sync the store").with_source(error))
 }
 
 fn broken(kind: ErrorKind, message: &str) -> Error {

@@ -1,8 +1,10 @@
+use std::sync::Arc;
+
 use proptest::prelude::*;
 use puna_core::{ErrorKind, Journal, Record};
 use puna_memory::{MAX_SESSION_NAME_BYTES, check_session_name};
 
-use crate::{block_on, both, durable, record, said};
+use crate::{block_on, both, durable, record, said, texts};
 
 #[test]
 fn entries_come_back_in_order() {
@@ -19,7 +21,9 @@ fn entries_come_back_in_order() {
         );
         assert!(entries[0].at_ms > 1_700_000_000_000 && entries[0].at_ms <= entries[2].at_ms);
         assert_eq!(journal.read("s", 2).await.expect("the last"), entries[2..]);
-        assert!(journal.read("s", 3).await.expect("none").is_empty());
+        for beyond in [3, 4, 1 << 40, u64::MAX] {
+            assert!(journal.read("s", beyond).await.expect("none").is_empty());
+        }
     });
 }
 
@@ -27,12 +31,89 @@ fn entries_come_back_in_order() {
 fn who_comes_too_late_is_told() {
     both(async |journal| {
         journal.append("s", 0, &[said("a")]).await.expect("the first");
-        for next in [0, 2, 99] {
+        for next in [0, 2, 99, u64::MAX] {
             let error = journal.append("s", next, &[said("b")]).await.expect_err("not the next");
             assert_eq!(error.kind(), ErrorKind::Conflict);
             assert!(error.to_string().contains("its next entry is 1"), "{error}");
         }
         assert_eq!(journal.read("s", 0).await.expect("entries").len(), 1, "nothing was added");
+    });
+}
+
+#[test]
+fn a_session_is_there_from_its_first_entry_on() {
+    both(async |journal| {
+        assert_eq!(journal.append("s", 0, &[]).await.expect("nothing"), 0);
+        let error = journal.append("s", 1, &[said("a")]).await.expect_err("not the next");
+        assert_eq!(error.kind(), ErrorKind::Conflict);
+        assert!(journal.sessions().await.expect("a list").is_empty());
+        assert!(!journal.delete("s").await.expect("no session"), "there was none");
+    });
+}
+
+#[test]
+fn many_tasks_append_in_turn() {
+    const TASKS: usize = 6;
+    const EACH: usize = 8;
+    both(async |journal| {
+        let tasks: Vec<_> = (0..TASKS)
+            .map(|task| {
+                let journal = Arc::clone(&journal);
+                tokio::spawn(async move {
+                    let mut places = Vec::new();
+                    for number in 0..EACH {
+                        let text = format!("{task}-{number}");
+                        let mut next = 0;
+                        // Two entries, so that half an append would show.
+                        while let Err(error) = journal.append("s", next, &[said(&text), said(&text)]).await {
+                            assert_eq!(error.kind(), ErrorKind::Conflict);
+                            next = journal.read("s", 0).await.expect("entries").len() as u64;
+                        }
+                        places.push((next, text));
+                    }
+                    places
+                })
+            })
+            .collect();
+        let mut places = Vec::new();
+        for task in tasks {
+            places.extend(task.await.expect("a task"));
+        }
+        places.sort();
+        let wanted: Vec<String> = places.iter().flat_map(|(_, text)| [text.clone(), text.clone()]).collect();
+        let entries = journal.read("s", 0).await.expect("entries");
+        assert_eq!(texts(&entries), wanted, "each append is where its caller was told");
+        assert_eq!(entries.len(), TASKS * EACH * 2);
+        assert!(entries.is_sorted_by_key(|entry| entry.at_ms));
+    });
+}
+
+/// More than is read from the store at a time.
+#[test]
+fn long_journals_and_lists_come_in_one_piece() {
+    const MANY: usize = 2_100;
+    both(async |journal| {
+        let wanted: Vec<String> = (0..MANY).map(|number| number.to_string()).collect();
+        let records: Vec<Record> = wanted.iter().map(|text| said(text)).collect();
+        journal.append("s", 0, &records).await.expect("entries");
+        for from in [0, 1, 1_023, 1_024, 1_025, 2_048, MANY - 1, MANY] {
+            let entries = journal.read("s", from as u64).await.expect("entries");
+            assert_eq!(texts(&entries), wanted[from..], "from {from}");
+        }
+        assert!(journal.delete("s").await.expect("it is there"));
+        assert!(journal.read("s", 0).await.expect("none").is_empty());
+        let tasks: Vec<_> = (0..MANY)
+            .map(|number| {
+                let journal = Arc::clone(&journal);
+                tokio::spawn(async move { journal.append(&format!("{number:04}"), 0, &[said("x")]).await })
+            })
+            .collect();
+        for task in tasks {
+            task.await.expect("a task").expect("an entry");
+        }
+        let listed = journal.sessions().await.expect("a list");
+        let names: Vec<String> = listed.into_iter().map(|summary| summary.session).collect();
+        assert_eq!(names, (0..MANY).map(|number| format!("{number:04}")).collect::<Vec<_>>());
     });
 }
 
@@ -66,7 +147,9 @@ fn sessions_are_listed_and_deleted() {
             }
         }
         let listed = journal.sessions().await.expect("a list");
-        assert_eq!(listed.len(), names.len());
+        let mut sorted = names.map(str::to_owned);
+        sorted.sort();
+        assert_eq!(listed.iter().map(|summary| summary.session.clone()).collect::<Vec<_>>(), sorted);
         for (number, name) in names.iter().enumerate() {
             let summary = listed.iter().find(|summary| summary.session == *name).expect("it is listed");
             assert_eq!(summary.records, number as u64 + 1);

@@ -1,14 +1,17 @@
 //! Sessions: the same rules for those on disk and those in memory.
 
 mod journal;
+mod kill;
+mod losses;
+mod model;
 mod transfer;
 
 use std::{path::Path, sync::Arc};
 
 use proptest::prelude::*;
 use puna_core::{
-    Content, Journal, Message, Record, Role, ToolCall, ToolError, ToolErrorKind, ToolOutcome, ToolResult,
-    TurnOutcome, Usage,
+    Content, Journal, JournalEntry, Message, Record, Role, ToolCall, ToolError, ToolErrorKind, ToolOutcome,
+    ToolResult, TurnOutcome, Usage,
 };
 use puna_memory::{Conversations, EphemeralJournal};
 use puna_store::{SledStore, StoreOptions};
@@ -19,11 +22,11 @@ fn durable(folder: &Path) -> Conversations {
 }
 
 /// Runs a check over both journals.
-fn both(check: impl AsyncFn(&dyn Journal)) {
+fn both(check: impl AsyncFn(Arc<dyn Journal>)) {
     let folder = tempfile::tempdir().expect("a folder");
     block_on(async {
-        check(&durable(folder.path())).await;
-        check(&EphemeralJournal::new()).await;
+        check(Arc::new(durable(folder.path()))).await;
+        check(Arc::new(EphemeralJournal::new())).await;
     });
 }
 
@@ -33,6 +36,15 @@ fn block_on<T>(work: impl Future<Output = T>) -> T {
 
 fn said(text: &str) -> Record {
     Record::TurnStarted { turn: "turn".to_owned(), agent: "agent".to_owned(), message: Message::user(text) }
+}
+
+/// What the user said in each entry.
+fn texts(entries: &[JournalEntry]) -> Vec<String> {
+    let text = |entry: &JournalEntry| match &entry.record {
+        Record::TurnStarted { message, .. } => message.content.iter().filter_map(Content::as_text).collect(),
+        other => panic!("nobody said {other:?}"),
+    };
+    entries.iter().map(text).collect()
 }
 
 /// Any record, with any text in it.

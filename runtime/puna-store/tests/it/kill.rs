@@ -1,20 +1,22 @@
 //! A writer that is killed, again and again: what it acknowledged is there, and no batch is half there.
 
 use std::{
+    collections::{BTreeMap, BTreeSet},
     io::{BufRead, BufReader},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::atomic::{AtomicU64, Ordering},
     thread,
     time::Duration,
 };
 
-use puna_core::ErrorKind;
-use puna_store::Store;
+use puna_core::{Error, ErrorKind};
+use puna_store::{Batch, SledStore, Store};
 
-use crate::{all, open, put, runtime};
+use crate::{SPACE, all, open, put, runtime};
 
 /// How often the writer is killed; more with `PUNA_KILL_CYCLES`.
-const CYCLES: u64 = 12;
+const CYCLES: u64 = 20;
 
 /// Names the writer's folder; set by the tests for the process they kill.
 const FOLDER: &str = "PUNA_TEST_STORE";
@@ -22,35 +24,87 @@ const FOLDER: &str = "PUNA_TEST_STORE";
 /// Set for a writer whose files cannot grow beyond so many bytes.
 const FILE_LIMIT: &str = "PUNA_TEST_FILE_LIMIT";
 
-/// Keys of one batch.
-const BATCH: u64 = 5;
+/// Tasks that write at once, each its own batches: they share flushes.
+const LANES: u64 = 4;
 
-fn keys(batch: u64) -> Vec<String> {
-    (0..BATCH).map(|key| format!("{batch:08}-{key}")).collect()
+/// Keys that one batch writes, besides the lane's head.
+const KEYS: u64 = 5;
+
+/// Batches of a lane that are kept: each batch removes the keys of an older one.
+const KEPT: u64 = 30;
+
+fn head(lane: u64) -> String {
+    format!("{lane}-head")
 }
 
-/// The process that is killed: writes batches from the first that is missing on, and prints the number of each once
-/// it is acknowledged. On its own it has nothing to do.
+fn keys(lane: u64, batch: u64) -> impl Iterator<Item = String> {
+    (0..KEYS).map(move |key| format!("{lane}-{batch:08}-{key}"))
+}
+
+fn value(batch: u64) -> Vec<u8> {
+    [batch.to_be_bytes().to_vec(), vec![(batch % 251) as u8; 700]].concat()
+}
+
+/// Moves the lane's head from the batch before, writes the batch's keys and removes those of an older batch.
+fn batch(lane: u64, number: u64) -> Batch {
+    let before = number.checked_sub(1).map(value);
+    let mut batch = Batch::new().expect(SPACE, head(lane).as_bytes(), before.as_deref()).put(
+        SPACE,
+        head(lane).as_bytes(),
+        value(number),
+    );
+    for key in keys(lane, number) {
+        batch = batch.put(SPACE, key.as_bytes(), value(number));
+    }
+    for key in number.checked_sub(KEPT).into_iter().flat_map(|old| keys(lane, old)) {
+        batch = batch.remove(SPACE, key.as_bytes());
+    }
+    batch
+}
+
+/// How many batches a lane has, by its head.
+async fn batches(store: &SledStore, lane: u64) -> u64 {
+    let head = store.get(SPACE, head(lane).as_bytes()).await.expect("a read");
+    head.map_or(0, |value| u64::from_be_bytes(*value.first_chunk().expect("a number")) + 1)
+}
+
+/// The process that is killed: goes on where it was left, and prints each batch once it is acknowledged. On its own
+/// it has nothing to do.
 #[test]
 fn writer() {
     let Some(folder) = std::env::var_os(FOLDER).map(PathBuf::from) else { return };
     if let Some(limit) = std::env::var(FILE_LIMIT).ok().and_then(|limit| limit.parse().ok()) {
         limit_files(limit);
     }
+    let failed = |error: Error| println!("failed {} {}", error.kind().as_str(), error.report());
     runtime().block_on(async {
         let store = match open(&folder) {
             Ok(store) => store,
-            Err(error) => return println!("failed {} {}", error.kind().as_str(), error.report()),
+            Err(error) => return failed(error),
         };
         println!("opened");
-        let next = all(&store).await.expect("a scan").len() as u64 / BATCH;
-        for batch in next.. {
-            let value = vec![(batch % 251) as u8; 700];
-            match store.commit(put(&keys(batch), &value)).await {
-                Ok(()) => println!("wrote {batch}"),
-                Err(error) => return println!("failed {} {}", error.kind().as_str(), error.report()),
-            }
+        let lanes: Vec<_> = (0..LANES)
+            .map(|lane| {
+                let store = store.clone();
+                tokio::spawn(async move {
+                    for number in batches(&store, lane).await.. {
+                        match store.commit(batch(lane, number)).await {
+                            Ok(()) => println!("wrote {lane} {number}"),
+                            Err(error) => return failed(error),
+                        }
+                    }
+                })
+            })
+            .collect();
+        for lane in lanes {
+            lane.await.expect("a lane");
         }
+        // Only a writer whose disk is full comes here.
+        match store.commit(put(&["late".to_owned()], b"x")).await {
+            Ok(()) => println!("late written"),
+            Err(error) => println!("late {} {}", error.kind().as_str(), error.report()),
+        }
+        println!("read {}", batches(&store, 0).await);
     });
 }
 
@@ -78,34 +132,60 @@ fn spawn(folder: &Path, file_limit: Option<u64>) -> Child {
 fn lines(child: &mut Child) -> impl Iterator<Item = String> + use<> {
     let lines = BufReader::new(child.stdout.take().expect("piped")).lines().map_while(Result::ok);
     let said = |line: String| {
-        ["opened", "wrote ", "failed "].iter().find_map(|word| Some(line[line.find(word)?..].to_owned()))
+        let words = ["opened", "wrote ", "failed ", "late ", "read "];
+        words.iter().find_map(|word| Some(line[line.find(word)?..].to_owned()))
     };
     lines.filter_map(said)
 }
 
-fn number(line: &str) -> Option<u64> {
-    line.strip_prefix("wrote ")?.parse().ok()
+/// The last batch of each lane that was acknowledged.
+#[derive(Debug, Default)]
+struct Acknowledged(BTreeMap<u64, u64>);
+
+impl Acknowledged {
+    fn note(&mut self, line: &str) {
+        let numbers = line.strip_prefix("wrote ").and_then(|numbers| numbers.split_once(' '));
+        if let Some((lane, number)) = numbers {
+            let number = number.parse().expect("a whole line");
+            self.0.insert(lane.parse().expect("a lane"), number);
+        }
+    }
 }
 
-/// Checks every batch up to the last acknowledged one, and gives how many there are.
-fn check(folder: &Path, acknowledged: Option<u64>) -> u64 {
+/// Checks that the store holds what was acknowledged, and of every batch all or none.
+fn check(folder: &Path, acknowledged: &Acknowledged) {
     runtime().block_on(async {
         let store = open(folder).expect("the store opens after a kill");
-        let entries = all(&store).await.expect("a scan");
-        assert_eq!(entries.len() as u64 % BATCH, 0, "a batch is half there");
-        let batches = entries.len() as u64 / BATCH;
-        for (batch, entries) in (0..).zip(entries.chunks(BATCH as usize)) {
-            for (key, (found, value)) in keys(batch).iter().zip(entries) {
-                assert_eq!(key.as_bytes(), found, "a key is missing");
-                assert!(value.len() == 700 && value.iter().all(|byte| u64::from(*byte) == batch % 251));
+        let mut wanted = BTreeMap::new();
+        for lane in 0..LANES {
+            let batches = batches(&store, lane).await;
+            let last = acknowledged.0.get(&lane);
+            assert!(
+                last.is_none_or(|last| batches > *last),
+                "batch {last:?} of lane {lane} is lost: {batches} are there"
+            );
+            if let Some(last) = batches.checked_sub(1) {
+                wanted.insert(head(lane), value(last));
+            }
+            for number in batches.saturating_sub(KEPT)..batches {
+                wanted.extend(keys(lane, number).map(|key| (key, value(number))));
             }
         }
-        assert!(
-            acknowledged.is_none_or(|last| batches > last),
-            "batch {acknowledged:?} is lost: {batches} are there"
-        );
-        batches
-    })
+        let found = all(&store).await.expect("a scan");
+        let found: BTreeMap<String, Vec<u8>> =
+            found.into_iter().map(|(key, value)| (String::from_utf8(key).expect("UTF-8"), value)).collect();
+        let (have, want): (BTreeSet<_>, BTreeSet<_>) = (found.keys().collect(), wanted.keys().collect());
+        let differ: Vec<_> = have.symmetric_difference(&want).collect();
+        assert!(differ.is_empty(), "a batch is half there: {differ:?}");
+        assert!(found == wanted, "a value is of another batch");
+    });
+}
+
+/// A place between 0 and `below`, another each time.
+fn anywhere(below: u64) -> u64 {
+    static STATE: AtomicU64 = AtomicU64::new(0x9e37_79b9_7f4a_7c15);
+    let state = STATE.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed);
+    ((state ^ (state >> 31)).wrapping_mul(0x94d0_49bb_1331_11eb) >> 33) % below
 }
 
 #[test]
@@ -113,23 +193,28 @@ fn what_is_acknowledged_survives_kills() {
     let cycles =
         std::env::var("PUNA_KILL_CYCLES").ok().map_or(CYCLES, |text| text.parse().expect("a number"));
     let folder = tempfile::tempdir().expect("a folder");
-    let mut last = None;
-    for cycle in 0..cycles {
+    let mut acknowledged = Acknowledged::default();
+    for _ in 0..cycles {
         let mut child = spawn(folder.path(), None);
         let mut lines = lines(&mut child);
-        let wanted = 1 + cycle * 7 % 23;
-        for _ in 0..wanted {
+        // None at all, while it opens, to many.
+        for _ in 0..anywhere(120) {
             let line = lines.next().expect("the writer writes without end");
-            last = number(&line).or(last);
+            assert!(!line.starts_with("failed"), "{line}");
+            acknowledged.note(&line);
         }
-        thread::sleep(Duration::from_micros(cycle * 1_237 % 9_000));
+        thread::sleep(Duration::from_micros(anywhere(9_000)));
         child.kill().expect("the writer runs");
         child.wait().expect("the writer is dead");
         // What it printed before it died counts.
-        last = lines.filter_map(|line| number(&line)).last().or(last);
-        check(folder.path(), last);
+        lines.for_each(|line| acknowledged.note(&line));
+        check(folder.path(), &acknowledged);
     }
-    assert!(last > Some(cycles), "the writers hardly wrote: {last:?}");
+    let written: u64 = acknowledged.0.values().sum();
+    assert!(
+        acknowledged.0.len() as u64 == LANES && written > cycles,
+        "the writers hardly wrote: {acknowledged:?}"
+    );
 }
 
 #[test]
@@ -142,14 +227,16 @@ fn a_folder_has_one_holder() {
     let error = open(folder.path()).expect_err("the folder is held");
     assert_eq!(error.kind(), ErrorKind::Conflict);
     let message = error.to_string();
-    assert!(message.contains(&format!("process {}", child.id())), "{message}");
-    assert!(message.contains(folder.path().to_str().expect("UTF-8")), "{message}");
+    assert!(message.contains(&format!("process {};", child.id())), "{message}");
+    assert!(message.contains(&format!("`{}`", folder.path().display())), "{message}");
     child.kill().expect("the writer runs");
     child.wait().expect("the writer is dead");
-    check(folder.path(), None);
+    check(folder.path(), &Acknowledged::default());
     // In one process too.
     let held = open(folder.path()).expect("the holder is dead");
-    assert_eq!(open(folder.path()).expect_err("held").kind(), ErrorKind::Conflict);
+    let error = open(folder.path()).expect_err("held");
+    assert_eq!(error.kind(), ErrorKind::Conflict);
+    assert!(error.to_string().contains(&format!("process {};", std::process::id())), "{error}");
     let clone = held.clone();
     drop(held);
     assert_eq!(open(folder.path()).expect_err("a clone holds it").kind(), ErrorKind::Conflict);
@@ -157,21 +244,43 @@ fn a_folder_has_one_holder() {
     open(folder.path()).expect("released");
 }
 
+/// Whether a line tells of a full disk.
+fn tells_of_a_full_disk(line: &str, word: &str) -> bool {
+    ["resource_exhausted ", "io "].iter().any(|kind| line.starts_with(&format!("{word} {kind}")))
+}
+
 #[test]
 fn a_full_disk_loses_nothing_that_was_acknowledged() {
-    for limit in [700_000, 1_500_000] {
+    for limit in [700_000, 1_100_000, 1_500_000] {
         let folder = tempfile::tempdir().expect("a folder");
         let mut child = spawn(folder.path(), Some(limit));
+        let mut acknowledged = Acknowledged::default();
         let said: Vec<String> = lines(&mut child).collect();
+        said.iter().for_each(|line| acknowledged.note(line));
         child.wait().expect("the writer ends");
-        let last = said.iter().rev().find_map(|line| number(line));
-        let end = said.last().expect("the writer says how it ended");
-        assert!(end.starts_with("failed resource_exhausted") || end.starts_with("failed io"), "{end}");
-        let batches = check(folder.path(), last);
+        assert!(!acknowledged.0.is_empty(), "it wrote until the disk was full: {said:?}");
+        let failures: Vec<_> = said.iter().filter(|line| line.starts_with("failed")).collect();
+        assert_eq!(failures.len() as u64, LANES, "each lane is told: {failures:?}");
+        assert!(failures.iter().all(|line| tells_of_a_full_disk(line, "failed")), "{failures:?}");
+        // From then on it only reads.
+        let [.., late, read] = &said[..] else { panic!("it ended early: {said:?}") };
+        assert!(tells_of_a_full_disk(late, "late") && late.contains("start again"), "{late}");
+        assert!(read.starts_with("read "), "{read}");
+        check(folder.path(), &acknowledged);
         // With room again it goes on.
         runtime().block_on(async {
             let store = open(folder.path()).expect("the store");
-            store.commit(put(&keys(batches), b"after")).await.expect("there is room again");
+            store.commit(put(&["after".to_owned()], b"x")).await.expect("there is room again");
         });
     }
+}
+
+#[test]
+fn a_disk_that_is_full_from_the_start_is_told() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut child = spawn(folder.path(), Some(0));
+    let said: Vec<String> = lines(&mut child).collect();
+    child.wait().expect("the writer ends");
+    assert!(said.len() == 1 && tells_of_a_full_disk(&said[0], "failed"), "{said:?}");
+    check(folder.path(), &Acknowledged::default());
 }

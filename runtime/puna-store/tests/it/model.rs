@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 use puna_core::ErrorKind;
-use puna_store::{Batch, Store};
+use puna_store::{Batch, SledStore, Store};
 
 use crate::{SPACE, open, runtime};
 
@@ -106,30 +106,62 @@ proptest! {
     }
 }
 
+/// Adds one to a shared counter, however often somebody else is faster.
+async fn add_one(store: &SledStore, own: &str) {
+    loop {
+        let found = store.get(SPACE, b"counter").await.expect("a read");
+        let count =
+            found.as_deref().map_or(0, |bytes| u64::from_be_bytes(bytes.try_into().expect("a counter")));
+        let batch = Batch::new()
+            .expect(SPACE, b"counter", found.as_deref())
+            .put(SPACE, b"counter", (count + 1).to_be_bytes().to_vec())
+            .put(SPACE, own.as_bytes(), count.to_be_bytes().to_vec());
+        match store.commit(batch).await {
+            Ok(()) => return,
+            Err(error) => assert_eq!(error.kind(), ErrorKind::Conflict),
+        }
+    }
+}
+
 #[test]
 fn many_tasks_write_at_once() {
+    const TASKS: u64 = 16;
+    const EACH: u64 = 10;
     let folder = tempfile::tempdir().expect("a folder");
     runtime().block_on(async {
         let store = open(folder.path()).expect("a store");
-        let writers: Vec<_> = (0..32)
-            .map(|writer| {
+        let tasks: Vec<_> = (0..TASKS)
+            .map(|task| {
                 let store = store.clone();
                 tokio::spawn(async move {
-                    for number in 0..10 {
+                    for number in 0..EACH {
+                        let own = format!("own-{task:02}-{number}");
                         store
-                            .commit(crate::put(&[format!("{writer:02}-{number}")], b"x"))
+                            .commit(crate::put(std::slice::from_ref(&own), own.as_bytes()))
                             .await
                             .expect("a batch");
+                        add_one(&store, &format!("sum-{task:02}-{number}")).await;
                     }
                 })
             })
             .collect();
-        for writer in writers {
-            writer.await.expect("a writer");
+        for task in tasks {
+            task.await.expect("a task");
         }
         drop(store);
         let store = open(folder.path()).expect("the store again");
-        assert_eq!(crate::all(&store).await.expect("a scan").len(), 320);
+        let own = store.scan(SPACE, b"own-", &[], usize::MAX).await.expect("a scan");
+        assert_eq!(own.len() as u64, TASKS * EACH);
+        assert!(own.iter().all(|(key, value)| key == value), "each has its own value");
+        let sums = store.scan(SPACE, b"sum-", &[], usize::MAX).await.expect("a scan");
+        let mut counts: Vec<u64> = sums
+            .iter()
+            .map(|(_, value)| u64::from_be_bytes(value[..].try_into().expect("a counter")))
+            .collect();
+        counts.sort_unstable();
+        assert_eq!(counts, (0..TASKS * EACH).collect::<Vec<_>>(), "no count was taken twice, none is lost");
+        let counter = store.get(SPACE, b"counter").await.expect("a read");
+        assert_eq!(counter, Some((TASKS * EACH).to_be_bytes().to_vec()));
         assert!(store.stats().await.expect("figures").disk_bytes > 0);
     });
 }

@@ -3,7 +3,7 @@
 use puna_core::ErrorKind;
 use puna_store::{Batch, MAX_BATCH_OPERATIONS, MAX_KEY_BYTES, MAX_VALUE_BYTES, Store};
 
-use crate::{SPACE, open, runtime};
+use crate::{SPACE, open, put, runtime};
 
 #[test]
 fn sizes_are_bounded() {
@@ -32,29 +32,46 @@ fn sizes_are_bounded() {
     });
 }
 
+/// Writes the store's own record of its form, with a right checksum.
+fn claim_form(folder: &std::path::Path, form: &[u8]) {
+    let db = sled::open(folder).expect("the raw store");
+    let key = b"meta\0schema-version";
+    assert!(db.contains_key(key).expect("a read"), "the form is told under this key");
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(&(key.len() as u64).to_be_bytes());
+    hasher.update(key);
+    hasher.update(form);
+    db.insert(key, [&hasher.finalize().to_be_bytes(), form].concat()).expect("a write");
+    db.flush().expect("a flush");
+}
+
 #[test]
-fn a_newer_form_of_the_data_is_refused() {
+fn another_form_of_the_data_is_refused() {
+    let cases = [
+        (2u32.to_be_bytes().to_vec(), ErrorKind::InvalidInput, "has schema version 2,"),
+        (u32::MAX.to_be_bytes().to_vec(), ErrorKind::InvalidInput, "has schema version 4294967295,"),
+        (b"1".to_vec(), ErrorKind::Corrupt, "schema-version"),
+    ];
     let folder = tempfile::tempdir().expect("a folder");
-    drop(open(folder.path()).expect("a store"));
-    {
-        // What a later version would write.
-        let db = sled::open(folder.path()).expect("the raw store");
-        let (key, _) =
-            db.iter().filter_map(Result::ok).find(|(key, _)| key.starts_with(b"meta")).expect("the version");
-        let version = 9u32.to_be_bytes();
-        let mut hasher = crc32fast::Hasher::new();
-        hasher.update(&(key.len() as u64).to_be_bytes());
-        hasher.update(&key);
-        hasher.update(&version);
-        let sealed = [hasher.finalize().to_be_bytes(), version].concat();
-        db.insert(&key, sealed).expect("a write");
-        db.flush().expect("a flush");
-    }
-    let error = open(folder.path()).expect_err("a newer form");
-    assert_eq!(error.kind(), ErrorKind::InvalidInput);
-    for part in ["9", "1", "newer Puna"] {
-        assert!(error.to_string().contains(part), "{error}");
-    }
+    runtime().block_on(async {
+        open(folder.path()).expect("a store").commit(put(&["a".to_owned()], b"kept")).await.expect("a batch");
+        for (form, kind, told) in cases {
+            claim_form(folder.path(), &form);
+            let error = open(folder.path()).expect_err(told);
+            assert_eq!(error.kind(), kind, "{error}");
+            assert!(error.to_string().contains(told), "{error}");
+            if kind == ErrorKind::InvalidInput {
+                assert!(error.to_string().contains("reads 1; use a newer Puna"), "{error}");
+            }
+        }
+        claim_form(folder.path(), &1u32.to_be_bytes());
+        let store = open(folder.path()).expect("its own form");
+        assert_eq!(
+            store.get(SPACE, b"a").await.expect("a read"),
+            Some(b"kept".to_vec()),
+            "nothing was touched"
+        );
+    });
 }
 
 #[test]
