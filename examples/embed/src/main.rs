@@ -8,10 +8,15 @@ struct Room {
     room: u32,
 }
 
+#[derive(serde::Serialize)]
+struct Price {
+    price: String,
+}
+
 #[tokio::main]
 async fn main() -> puna::Result<()> {
     let price = tool("room_price", "Tell the price of a room of the hotel.", |asked: Room| async move {
-        Ok(format!("{} euros", 80 + asked.room % 100))
+        Ok(Price { price: format!("{} euros", 80 + asked.room % 100) })
     });
     let stack = Stack::builder().on_progress(|line| eprintln!("{line}")).build()?;
     let spec = AgentSpec::from_file("examples/concierge/agent.yaml")?;

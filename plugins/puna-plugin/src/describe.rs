@@ -29,7 +29,7 @@ pub fn describe<Arguments: JsonSchema, Output: JsonSchema, Failure>(
     let mut parameters = schema_of::<Arguments>();
     if let Some(root) = parameters.as_object_mut() {
         // The tool's description says it all; the type's would be read by the model a second time.
-        root.remove("description");
+        root.shift_remove("description");
         if !root.contains_key("properties") {
             root.insert("properties".to_owned(), Value::Object(Map::new()));
         }
@@ -76,9 +76,9 @@ fn schema_of<T: JsonSchema>() -> Value {
 
 fn shorten(schema: &mut Value) {
     if let Some(map) = schema.as_object_mut() {
-        map.remove("title");
+        map.shift_remove("title");
         if is_numeric(map.get("type")) {
-            map.remove("format");
+            map.shift_remove("format");
         }
         each_subschema(map, shorten);
     }

@@ -45,24 +45,30 @@ impl ToolSchema {
 fn schema_of<T: JsonSchema>() -> Value {
     let mut schema = schemars::SchemaGenerator::default().into_root_schema_for::<T>().to_value();
     if let Value::Object(root) = &mut schema {
-        root.remove("$schema");
-        root.remove("title");
+        root.shift_remove("$schema");
+        root.shift_remove("title");
         root.entry("properties").or_insert_with(|| Value::Object(Map::new()));
     }
-    strip_number_formats(&mut schema);
+    shorten(&mut schema);
     schema
 }
 
-fn strip_number_formats(value: &mut Value) {
+/// Takes the width of numbers out, and puts descriptions first: models read them before the type.
+fn shorten(value: &mut Value) {
     match value {
         Value::Object(map) => {
             let numeric = matches!(map.get("type").and_then(Value::as_str), Some("number" | "integer"));
             if numeric && map.get("format").is_some_and(Value::is_string) {
-                map.remove("format");
+                map.shift_remove("format");
             }
-            map.values_mut().for_each(strip_number_formats);
+            if map.get("description").is_some_and(Value::is_string)
+                && let Some(description) = map.shift_remove("description")
+            {
+                map.shift_insert(0, "description".to_owned(), description);
+            }
+            map.values_mut().for_each(shorten);
         }
-        Value::Array(items) => items.iter_mut().for_each(strip_number_formats),
+        Value::Array(items) => items.iter_mut().for_each(shorten),
         _ => {}
     }
 }

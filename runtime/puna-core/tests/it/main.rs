@@ -131,6 +131,7 @@ fn schemas_come_from_types() {
     struct Arguments {
         /// Where to
         place: String,
+        /// How many
         nights: u8,
         price: Option<f32>,
     }
@@ -140,7 +141,10 @@ fn schemas_come_from_types() {
         schema.parameters["properties"]["place"],
         json!({"description": "Where to", "type": "string"})
     );
-    assert_eq!(schema.parameters["properties"]["nights"]["type"], "integer");
+    let nights = &schema.parameters["properties"]["nights"];
+    let keys: Vec<&String> = nights.as_object().expect("an object").keys().collect();
+    assert_eq!(keys[..2], ["description", "type"], "in the order that models know: {nights}");
+    assert_eq!(nights["type"], "integer");
     assert!(
         !schema.parameters.to_string().contains("$schema"),
         "what costs tokens and says nothing is left out"
