@@ -4,8 +4,10 @@
 //! cargo run --release -p puna-inference --example decode_speed -- MODEL_FOLDER THREADS PROMPT_WORDS TOKENS RUNS
 //! ```
 //!
-//! Prints one line of JSON: the prompt's token ids, and for each run how long prompt and answer took. The first run warms up
-//! and is left out. A fair run has a model folder whose end tokens never come, see `tests/bench/decode.py`.
+//! Prints one line of JSON: the prompt's token ids, for each run how long prompt and answer took, and the medians in tokens
+//! a second. The first run warms up and is left out. The first token of an answer is the prompt's work, so decoding is
+//! counted from the second. A fair run has a model folder whose end tokens never come, see `tests/bench/decode.py`;
+//! where one comes all the same, what was written is what is counted.
 
 use std::{error::Error, path::Path};
 
@@ -46,6 +48,25 @@ async fn main() -> Result<(), Box<dyn Error>> {
             }
         }
     }
-    println!("{}", json!({ "prompt": prompt, "runs": measured, "details": model.details() }));
+    let medians = json!({
+        "prefill_tokens_per_second": median(&measured, |usage| {
+            1000.0 * (usage.prompt_tokens - usage.cached_tokens) as f64 / usage.prefill_ms
+        }),
+        "decode_tokens_per_second": median(&measured, |usage| {
+            1000.0 * usage.completion_tokens.saturating_sub(1) as f64 / usage.decode_ms
+        }),
+    });
+    println!(
+        "{}",
+        json!({ "prompt": prompt, "runs": measured, "medians": medians, "details": model.details() })
+    );
     Ok(())
+}
+
+/// The middle one; none where there were no runs.
+fn median(runs: &[Usage], speed: impl Fn(&Usage) -> f64) -> Option<f64> {
+    let mut speeds: Vec<f64> = runs.iter().map(speed).collect();
+    speeds.sort_by(f64::total_cmp);
+    let (low, high) = (speeds.get(speeds.len().saturating_sub(1) / 2)?, speeds[speeds.len() / 2]);
+    Some((low + high) / 2.0)
 }

@@ -2,12 +2,13 @@
 //! runs free, tool-call parsing.
 //!
 //! ```text
-//! cargo run --release -p puna-inference --example evaluate -- MODEL_FOLDER CASES.jsonl [WRONG.jsonl]
+//! cargo run --release -p puna-inference --example evaluate -- MODEL_FOLDER CASES.jsonl [WRONG.jsonl] [--json SCORES.json]
 //! ```
 //!
 //! A case is a line of JSON: `suite`, `held_out` (`values` or `names`: what the training never saw), `messages` and
 //! `tools` in the form of OpenAI's chat requests, and `expect`, a `text` or a `call` with `name` and `arguments`.
-//! Prints Markdown tables; writes the cases that were answered wrongly to the third file.
+//! Prints Markdown tables; writes the cases that were answered wrongly to the third file, and what was counted to the
+//! one after `--json`.
 
 use std::{
     collections::BTreeMap,
@@ -23,7 +24,7 @@ use puna_core::{
     ToolErrorKind, ToolOutcome, ToolResult, ToolSchema,
 };
 use puna_inference::{LoadOptions, OnnxModel, Runtime};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 /// Longer than any expected answer, so that a wrong one ends.
@@ -47,7 +48,7 @@ enum Expect {
 }
 
 /// How many cases of a suite were right, and of its calls how many had each part right.
-#[derive(Clone, Default)]
+#[derive(Clone, Default, Serialize)]
 struct Score {
     cases: u32,
     exact: u32,
@@ -59,11 +60,18 @@ struct Score {
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [folder, cases, wrong @ ..] = &arguments[..] else {
-        return Err("usage: evaluate MODEL_FOLDER CASES.jsonl [WRONG.jsonl]".into());
+    const USAGE: &str = "usage: evaluate MODEL_FOLDER CASES.jsonl [WRONG.jsonl] [--json SCORES.json]";
+    let mut arguments: Vec<String> = std::env::args().skip(1).collect();
+    let scores_file = match arguments.iter().position(|argument| argument == "--json") {
+        Some(place) => Some(arguments.drain(place..).nth(1).ok_or(USAGE)?),
+        None => None,
     };
-    let mut wrong = wrong.first().map(File::create).transpose()?;
+    let (folder, cases, wrong) = match &arguments[..] {
+        [folder, cases] => (folder, cases, None),
+        [folder, cases, wrong] => (folder, cases, Some(wrong)),
+        _ => return Err(USAGE.into()),
+    };
+    let mut wrong = wrong.map(File::create).transpose()?;
     let cases = fs::read_to_string(cases)?;
     let cases = cases.lines().map(serde_json::from_str).collect::<Result<Vec<Case>, _>>()?;
 
@@ -92,13 +100,21 @@ async fn main() -> Result<(), Box<dyn Error>> {
     }
     eprintln!();
 
+    if let Some(file) = scores_file {
+        let rows: Vec<Value> = scores
+            .iter()
+            .map(|((suite, held_out), score)| json!({ "suite": suite, "held_out": held_out, "score": score }))
+            .collect();
+        fs::write(file, serde_json::to_string_pretty(&rows)?)?;
+    }
     let score = |suite: &str, held_out: &str| scores.get(&(suite.to_owned(), held_out.to_owned()));
-    println!("| suite | held-out values | held-out names | cases |\n|---|---|---|---|");
+    println!("| suite | held-out values | cases | held-out names | cases |\n|---|---|---|---|---|");
     for suite in &suites {
-        let (values, names) = (score(suite, "values"), score(suite, "names"));
-        let cell = |score: Option<&Score>| score.map_or("".to_owned(), |s| percent(s.exact, s.cases));
-        let count = values.map_or(0, |s| s.cases) + names.map_or(0, |s| s.cases);
-        println!("| {suite} | {} | {} | {count} |", cell(values), cell(names));
+        let cells = ["values", "names"].map(|held_out| match score(suite, held_out) {
+            Some(score) => format!("{} | {}", percent(score.exact, score.cases), score.cases),
+            None => " | ".to_owned(),
+        });
+        println!("| {suite} | {} |", cells.join(" | "));
     }
     println!("\n| calls of | held out | exact | name | keys | values |\n|---|---|---|---|---|---|");
     for suite in &suites {

@@ -3,7 +3,7 @@
 use puna_core::{GenerateRequest, Message, StopReason};
 
 use crate::{
-    answer, ask_with, load,
+    answer, ask_with, load, load_with,
     toy::{BFLOAT16, FLOAT, FLOAT16, INT8, Rows, Toy, UINT8},
 };
 
@@ -84,6 +84,10 @@ async fn a_cache_of_fixed_length() {
     assert_eq!(completion.stop, StopReason::ContextFull);
     assert_eq!(completion.usage.prompt_tokens + completion.usage.completion_tokens, 96);
     assert_eq!(text, toy.expected(&model, &ask_with("to the end", |_| ()), text.len()));
+    for (limit, context) in [(64, 64), (200, 96)] {
+        let model = load_with(folder.path(), |options| options.context_limit = Some(limit));
+        assert_eq!(model.expect("the model").details().context_length, context);
+    }
 }
 
 /// The growing cache answers where the exporter calls it shared and it cannot be.

@@ -198,3 +198,48 @@ fn a_folder_is_examined_without_its_graph() {
     cut(folder.path(), "model.onnx", 10);
     examine(folder.path()).expect("the graph is not read");
 }
+
+/// What the configuration files say, where they differ and where one is missing.
+#[test]
+fn what_the_configuration_says() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).expect("a file");
+    let said = || ModelFolder::open(folder.path()).expect("a folder");
+    fs::create_dir(folder.path().join("onnx")).expect("a folder");
+    write("onnx/model.onnx", "");
+    let found = said();
+    assert_eq!(found.graph, folder.path().join("onnx/model.onnx"));
+    assert_eq!((found.context_length, found.eos, found.share_buffer), (2048, vec![], None));
+    write("model.onnx", "");
+    assert_eq!(said().graph, folder.path().join("model.onnx"));
+
+    write(
+        "config.json",
+        r#"{"max_position_embeddings": 100, "eos_token_id": 1, "hidden_size": 64, "num_attention_heads": 8}"#,
+    );
+    let found = said();
+    assert_eq!((found.context_length, found.eos), (100, vec![1]));
+    assert_eq!(
+        (found.sizes.kv_heads, found.sizes.head_dim, found.sizes.vocab_size),
+        (Some(8), Some(8), None)
+    );
+    write("generation_config.json", r#"{"eos_token_id": [3, 2]}"#);
+    assert_eq!(said().eos, [3, 2, 1], "every id that a file names ends an answer");
+
+    write("other.onnx", "");
+    write(
+        "genai_config.json",
+        r#"{"model": {"context_length": 50, "eos_token_id": [2, 4], "vocab_size": 9,
+            "decoder": {"filename": "other.onnx", "num_key_value_heads": 2, "head_size": 16}},
+            "search": {"past_present_share_buffer": true}}"#,
+    );
+    let found = said();
+    assert_eq!(found.graph, folder.path().join("other.onnx"));
+    assert_eq!((found.context_length, found.share_buffer), (50, Some(true)));
+    assert_eq!(found.eos, [2, 4, 3, 1]);
+    assert_eq!(
+        (found.sizes.kv_heads, found.sizes.head_dim, found.sizes.vocab_size),
+        (Some(2), Some(16), Some(9))
+    );
+    assert_eq!(found.name(), folder.path().file_name().expect("a name").to_string_lossy());
+}

@@ -261,6 +261,29 @@ async fn an_answer_nobody_reads_is_not_written() {
     assert!(cached[0] < MIDDLE as u64 && cached[1] > MIDDLE as u64, "{cached:?}");
 }
 
+/// Nor is a prompt computed that nobody waits for any more.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_prompt_nobody_waits_for_is_not_computed() {
+    let (model, _folder) = endless(FAR);
+    let mut cached = Vec::new();
+    for goes_away in [true, false] {
+        let first = ask("Hello");
+        let cancel = first.cancel.clone();
+        let first = model.generate(first).await.expect("a request");
+        let second = ask_with(&format!("{goes_away} {}", long(50)), |options| options.max_tokens = Some(1));
+        let waits = model.generate(second.clone()).await.expect("a request");
+        let waits = (!goes_away).then_some(waits);
+        cancel.cancel();
+        read(first).await.expect("an answer");
+        if let Some(waits) = waits {
+            read(waits).await.expect("an answer");
+        }
+        let usage = answer(&model, second).await.1.usage;
+        cached.push(usage.cached_tokens == usage.prompt_tokens - 1);
+    }
+    assert_eq!(cached, [false, true]);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn many_at_once_get_what_each_gets_alone() {
     let model = load(&bundled()).expect("the model");
