@@ -57,7 +57,7 @@ pub trait Store: Send + Sync {
     /// # Errors
     /// [`Conflict`](puna_core::ErrorKind::Conflict) when a condition does not hold: nothing was written.
     /// [`ResourceExhausted`](puna_core::ErrorKind::ResourceExhausted) when the disk is full;
-    /// after a failed write the store only reads until it is opened anew.
+    /// after a failed write the store writes no more until it is opened anew, and reads can fail likewise.
     async fn commit(&self, batch: Batch) -> Result<()>;
 
     /// How much the store holds.
