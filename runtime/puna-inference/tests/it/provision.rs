@@ -50,10 +50,12 @@ fn program(folder: &Path, name: &str, notes: &Path, body: &str) -> PathBuf {
     path
 }
 
-/// Shell commands that wait for a file; not for ever where a test has failed and its folder is gone.
+/// Shell commands that wait for a file; half a minute at most, so that a test that is wrong fails.
 fn wait_for(file: &Path) -> String {
-    let folder = file.parent().expect("a folder");
-    format!("until [ -e '{}' ] || [ ! -d '{}' ]; do sleep 0.02; done", file.display(), folder.display())
+    format!(
+        "tries=0; until [ -e '{}' ] || [ $tries -ge 1500 ]; do sleep 0.02; tries=$((tries + 1)); done",
+        file.display()
+    )
 }
 
 /// How often it ran.
