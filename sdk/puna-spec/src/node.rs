@@ -33,8 +33,12 @@ impl Place {
         Self { line, column, length: 1, last_line: line }
     }
 
-    fn of(span: Span) -> Self {
+    fn of(span: Span, lines: &[&str]) -> Self {
         let line = span.start.line().max(1);
+        if line > lines.len() {
+            // The parser counts one line more at the end of a text that stops inside a line.
+            return Self::end(lines);
+        }
         // A block's span ends before the first character of the line after it.
         let last_line = if span.end.col() == 0 { span.end.line().saturating_sub(1) } else { span.end.line() };
         let length = if span.start.line() == span.end.line() {
@@ -43,6 +47,12 @@ impl Place {
             1
         };
         Self { line, column: span.start.col() + 1, length: length.max(1), last_line: last_line.max(line) }
+    }
+
+    /// The place after the last thing there is in these lines.
+    fn end(lines: &[&str]) -> Self {
+        let line = lines.iter().rposition(|line| !line.trim_end().is_empty()).unwrap_or_default();
+        Self::at(line + 1, lines[line].trim_end().chars().count() + 1)
     }
 
     pub(crate) fn says(self, message: impl Into<String>) -> Diagnostic {
@@ -179,25 +189,21 @@ fn is_number(text: &str) -> bool {
 
 /// The one document of a file as a tree; none for an empty file.
 pub(crate) fn parse(text: &str) -> Result<Option<Node>, Box<Diagnostic>> {
+    let lines = lines(text);
     let mut builder = Builder::default();
     for item in Parser::new_from_str(text) {
-        let (event, span) = item.map_err(|error| not_yaml(&error, text))?;
-        builder.take(event, Place::of(span))?;
+        let (event, span) = item.map_err(|error| not_yaml(&error, &lines))?;
+        builder.take(event, Place::of(span, &lines))?;
     }
     Ok(builder.root)
 }
 
-fn not_yaml(error: &ScanError, text: &str) -> Diagnostic {
-    let lines = lines(text);
+fn not_yaml(error: &ScanError, lines: &[&str]) -> Diagnostic {
     let (line, column) = (error.marker().line().max(1), error.marker().col() + 1);
     let place = match lines.get(line - 1) {
         Some(source) if !source.is_empty() => Place::at(line, column),
         // What is missing at the end is shown after the last thing there is.
-        _ => {
-            let line =
-                lines.iter().take(line).rposition(|line| !line.trim_end().is_empty()).unwrap_or_default();
-            Place::at(line + 1, lines[line].trim_end().chars().count() + 1)
-        }
+        _ => Place::end(&lines[..line.min(lines.len())]),
     };
     let mut diagnostic = place.says(format!("this is not YAML: {}", error.info()));
     if error.info().starts_with("tabs disallowed") {

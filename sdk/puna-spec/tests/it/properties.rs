@@ -254,6 +254,13 @@ fn altered() -> impl Strategy<Value = Value> {
     })
 }
 
+#[test]
+fn a_file_that_stops_inside_a_line_is_judged() {
+    for content in ["?\n  ", "?", "- ", "a:\n ? ", "\r\n?\r\n\t", "|", "a: |\n "] {
+        check_any(content.as_bytes());
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
 
