@@ -285,6 +285,12 @@ impl OnnxModel {
                 "the `{top}` likeliest tokens are asked for; at most {MAX_TOP} are given"
             )));
         }
+        let vocabulary = self.details.vocabulary;
+        if let Some(token) = tokens.iter().find(|token| **token as usize >= vocabulary) {
+            return Err(Error::invalid_input(format!(
+                "token `{token}` is beyond the model's vocabulary of {vocabulary}"
+            )));
+        }
         let context = self.info.context_length;
         if tokens.len() > context {
             return Err(Error::new(
