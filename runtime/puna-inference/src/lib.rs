@@ -14,7 +14,7 @@ pub mod provision;
 mod runtime;
 mod sampler;
 
-pub use folder::{ModelFolder, Sizes};
+pub use folder::{Exporter, FolderOptions, GenerationDefaults, ModelFolder, Sizes, Variant};
 pub use model::{LoadOptions, ModelDetails, ModelReport, OnnxModel, examine};
 pub use runtime::{Runtime, RuntimeReport, report};
 pub use sampler::Sampler;

@@ -8,6 +8,7 @@ mod generate;
 mod provision;
 mod sampler;
 mod toy;
+mod variants;
 
 use std::{
     fs,
