@@ -138,6 +138,16 @@ pub struct Usage {
     pub prefill_ms: f64,
     /// Time to generate, in milliseconds.
     pub decode_ms: f64,
+    /// Tokens guessed ahead and computed with the ones before them.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub drafted_tokens: u64,
+    /// Guessed tokens that were right, each of which saved a step.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub accepted_tokens: u64,
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 impl std::ops::AddAssign for Usage {
@@ -147,5 +157,7 @@ impl std::ops::AddAssign for Usage {
         self.completion_tokens += other.completion_tokens;
         self.prefill_ms += other.prefill_ms;
         self.decode_ms += other.decode_ms;
+        self.drafted_tokens += other.drafted_tokens;
+        self.accepted_tokens += other.accepted_tokens;
     }
 }

@@ -1,7 +1,7 @@
 //! How fast the whole loop decodes: graph, sampling, text, events.
 //!
 //! ```text
-//! cargo run --release -p puna-inference --example decode_speed -- MODEL_FOLDER THREADS PROMPT_WORDS TOKENS RUNS
+//! cargo run --release -p puna-inference --example decode_speed -- MODEL_FOLDER THREADS PROMPT_WORDS TOKENS RUNS DRAFT_TOKENS
 //! ```
 //!
 //! Prints one line of JSON: the prompt's token ids, for each run how long prompt and answer took, and the medians in tokens
@@ -19,14 +19,15 @@ use serde_json::json;
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [folder, threads, words, tokens, runs] = &arguments[..] else {
-        return Err("usage: decode_speed MODEL_FOLDER THREADS PROMPT_WORDS TOKENS RUNS".into());
+    let [folder, threads, words, tokens, runs, draft] = &arguments[..] else {
+        return Err("usage: decode_speed MODEL_FOLDER THREADS PROMPT_WORDS TOKENS RUNS DRAFT_TOKENS".into());
     };
     let (threads, words, tokens, runs): (usize, usize, u32, usize) =
         (threads.parse()?, words.parse()?, tokens.parse()?, runs.parse()?);
 
     let runtime = Runtime::get(&|progress| eprintln!("{progress}"))?;
-    let options = LoadOptions { threads: Some(threads), ..LoadOptions::default() };
+    let options =
+        LoadOptions { threads: Some(threads), draft_tokens: draft.parse()?, ..LoadOptions::default() };
     let model = OnnxModel::load(&runtime, Path::new(folder), options)?;
     let mut prompt = Vec::new();
     let mut measured: Vec<Usage> = Vec::new();

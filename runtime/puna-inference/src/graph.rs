@@ -1,28 +1,20 @@
-use std::{borrow::Cow, path::Path};
+use std::{borrow::Cow, ops::Range, path::Path};
 
 use half::{bf16, f16};
 use ort::{
     memory::Allocator,
-    session::{IoBinding, Session, SessionInputValue, builder::GraphOptimizationLevel},
+    session::{Session, SessionInputValue, builder::GraphOptimizationLevel},
     value::{DynTensor, Tensor, TensorElementType},
 };
 use puna_core::{Error, ErrorKind, Result};
 
 use crate::{
-    cache::{allocate, copy_positions, grown_capacity},
+    buffer::{Binding, Buffer, failed},
+    cache::{Cache, CacheKind, Store},
     folder::Sizes,
     layout::{ATTENTION_MASK, INPUT_IDS, LOGITS, Layout, POSITION_IDS, USE_CACHE_BRANCH},
     runtime::Runtime,
 };
-
-/// How a graph's cache is kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum CacheKind {
-    /// One buffer is both past input and present output: nothing is copied.
-    Shared,
-    /// Every step gives a new, longer cache.
-    Growing,
-}
 
 /// What a graph needs to be opened.
 #[derive(Clone, Copy, Debug)]
@@ -42,33 +34,50 @@ pub(crate) struct Graph {
     layout: Layout,
     kind: CacheKind,
     context: usize,
-    /// Whether a run of several tokens gives one row of logits.
-    last_logits_only: bool,
+    /// Whether a step takes several rows of a token each.
+    batches: bool,
+    /// Whether a step of several tokens gives each of them the logits it gets alone.
+    verifies: bool,
+    /// The bindings of steps of one token a row and of those of more, each for what it ran last.
+    narrow: Option<Bound>,
+    wide: Option<Bound>,
+    logits: Logits,
 }
 
-/// The tokens a graph has seen in one conversation, and their keys and values.
-pub(crate) struct Slot {
-    tokens: Vec<u32>,
-    cache: Cache,
-    /// The logits after the last token, `[vocabulary]`.
-    logits: Vec<f32>,
+/// Which of a step's logits are wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// Those after each row's last token.
+    Last,
+    /// Those after every token. A graph that gives the last ones only takes a token at a time.
+    All,
 }
 
-enum Cache {
-    Shared(Box<Shared>),
-    Growing(Vec<DynTensor>),
+/// What a step gave: rows of one number for each token of the vocabulary.
+#[derive(Default)]
+pub(crate) struct Logits {
+    values: Vec<f32>,
+    vocab_size: usize,
 }
 
-/// The buffers of a shared cache and their binding. What is bound stays bound until its shape changes.
-struct Shared {
-    binding: IoBinding,
-    buffers: Vec<DynTensor>,
-    capacity: usize,
-    ids: Tensor<i64>,
-    positions: Option<Tensor<i64>>,
-    logits: DynTensor,
-    /// How many tokens the bound `ids`, `positions` and `logits` are shaped for.
+impl Logits {
+    /// The logits after a step's `index`th row, or after its `index`th token where all were wanted of one row.
+    pub(crate) fn row(&self, index: usize) -> &[f32] {
+        &self.values[index * self.vocab_size..][..self.vocab_size]
+    }
+}
+
+/// The tensors of a step and their binding. What is bound stays bound until its shape changes.
+struct Bound {
+    binding: Binding,
+    rows: Range<usize>,
     width: usize,
+    capacity: usize,
+    wanted: Wanted,
+    ids: Buffer,
+    positions: Option<Buffer>,
+    mask: Buffer,
+    logits: Buffer,
 }
 
 impl Graph {
@@ -79,15 +88,29 @@ impl Graph {
             Error::new(ErrorKind::Corrupt, format!("cannot load the model `{shown}`: {message}"))
         })?;
         let layout = Layout::of(&session, &shown, options.sizes)?;
-        let last_logits_only = layout.last_logits_only || layout.logits_to_keep.is_some();
         let fixed = layout.fixed_length();
         let context = fixed.map_or(options.context, |length| length.min(options.context));
-        let mut graph = Self { session, layout, kind: CacheKind::Growing, context, last_logits_only };
+        let mut graph = Self {
+            session,
+            layout,
+            kind: CacheKind::Growing,
+            context,
+            batches: false,
+            verifies: false,
+            narrow: None,
+            wide: None,
+            logits: Logits::default(),
+        };
+        graph.logits.vocab_size = graph.layout.vocab_size;
         if fixed.is_some() {
             graph.kind = CacheKind::Shared;
-            return Ok(graph);
+        } else {
+            graph.probe(options.cache)?;
         }
-        graph.probe(options.cache)?;
+        if graph.kind == CacheKind::Shared {
+            graph.verifies = graph.probe_ahead();
+            graph.batches = graph.probe_batch();
+        }
         Ok(graph)
     }
 
@@ -104,156 +127,167 @@ impl Graph {
         self.context
     }
 
-    /// Whether a run of several tokens gives one row of logits.
-    pub(crate) fn last_logits_only(&self) -> bool {
-        self.last_logits_only
+    /// Whether one step takes several rows.
+    pub(crate) fn batches(&self) -> bool {
+        self.batches
     }
 
-    pub(crate) fn new_slot(&self) -> Result<Slot> {
-        let cache = match self.kind {
-            CacheKind::Growing => Cache::Growing(self.empty_cache()?),
-            CacheKind::Shared => Cache::Shared(Box::new(Shared {
-                binding: self.session.create_binding().map_err(failed("bind the model's inputs"))?,
-                buffers: Vec::new(),
-                capacity: 0,
-                ids: int64(&[1, 0])?,
-                positions: None,
-                logits: self.logits_tensor(0)?,
-                width: 0,
-            })),
-        };
-        Ok(Slot { tokens: Vec::new(), cache, logits: Vec::new() })
+    /// Whether several tokens of a row are checked in one step, and wrong ones are forgotten at no cost.
+    pub(crate) fn verifies(&self) -> bool {
+        self.verifies
     }
 
-    /// Appends tokens to the slot and computes the logits after the last one. On an error the slot
-    /// is as before.
+    pub(crate) fn new_cache(&self, rows: usize, budget: u64) -> Result<Cache> {
+        Cache::new(&self.layout.cache, self.kind, rows, self.context, budget)
+    }
+
+    /// What the last step gave.
+    pub(crate) fn logits(&self) -> &Logits {
+        &self.logits
+    }
+
+    /// Lets go of the cache's buffers, so that they can be replaced.
+    pub(crate) fn unbind(&mut self) {
+        self.narrow = None;
+        self.wide = None;
+    }
+
+    /// Appends tokens to one row of the cache and computes their logits. On an error the row is as before.
     ///
-    /// The caller keeps within the context.
-    pub(crate) fn forward(&mut self, slot: &mut Slot, tokens: &[u32]) -> Result<()> {
-        if let Some(token) = tokens.iter().find(|token| **token as usize >= self.layout.vocab_size) {
-            return Err(Error::invalid_input(format!(
-                "token {token} is beyond the model's vocabulary of {}; the tokenizer belongs to another model",
-                self.layout.vocab_size
-            )));
+    /// The caller keeps within the context and has made room.
+    pub(crate) fn step(
+        &mut self,
+        cache: &mut Cache,
+        row: usize,
+        tokens: &[u32],
+        wanted: Wanted,
+    ) -> Result<()> {
+        self.check(tokens)?;
+        self.logits.values.clear();
+        if wanted == Wanted::All && self.layout.last_logits_only && tokens.len() > 1 {
+            let past = cache.tokens(row).len();
+            for token in tokens {
+                let ran = self.run(cache, row..row + 1, &[*token], wanted);
+                ran.or_else(|error| cache.rewind(row, past).and(Err(error)))?;
+            }
+            return Ok(());
         }
-        let past = slot.tokens.len();
-        match &mut slot.cache {
-            Cache::Shared(shared) => self.run_shared(shared, past, tokens, &mut slot.logits)?,
-            Cache::Growing(values) => self.run_growing(values, past, tokens, &mut slot.logits)?,
+        self.run(cache, row..row + 1, tokens, wanted)
+    }
+
+    /// Appends a token to each of several rows beside each other, and computes the logits after each. On an error
+    /// the rows are as before.
+    ///
+    /// The caller keeps within the context and has made room.
+    pub(crate) fn step_rows(&mut self, cache: &mut Cache, first: usize, tokens: &[u32]) -> Result<()> {
+        self.check(tokens)?;
+        self.logits.values.clear();
+        let rows = first..first + tokens.len();
+        if self.batches || tokens.len() == 1 {
+            return self.run(cache, rows, tokens, Wanted::Last);
         }
-        slot.tokens.extend_from_slice(tokens);
+        for (done, (row, token)) in rows.clone().zip(tokens).enumerate() {
+            if let Err(error) = self.run(cache, row..row + 1, &[*token], Wanted::Last) {
+                for row in rows.take(done) {
+                    cache.rewind(row, cache.tokens(row).len() - 1)?;
+                }
+                return Err(error);
+            }
+        }
         Ok(())
     }
 
-    /// Forgets all but the first `length` tokens.
-    pub(crate) fn rewind(&self, slot: &mut Slot, length: usize) -> Result<()> {
-        let past = slot.tokens.len();
-        if length >= past {
-            return Ok(());
+    fn check(&self, tokens: &[u32]) -> Result<()> {
+        match tokens.iter().find(|token| **token as usize >= self.layout.vocab_size) {
+            None => Ok(()),
+            Some(token) => Err(Error::invalid_input(format!(
+                "token {token} is beyond the model's vocabulary of {}; the tokenizer belongs to another model",
+                self.layout.vocab_size
+            ))),
         }
-        if let Cache::Growing(values) = &mut slot.cache {
-            for (tensor, value) in self.layout.cache.iter().zip(values) {
-                let mut shorter = allocate(tensor, length)?;
-                copy_positions(tensor, length, (value, past), (&mut shorter, length))?;
-                *value = shorter;
-            }
+    }
+
+    /// One run: several tokens of one row, or one token of each of several rows. Adds to the logits.
+    fn run(&mut self, cache: &mut Cache, rows: Range<usize>, tokens: &[u32], wanted: Wanted) -> Result<()> {
+        match self.kind {
+            CacheKind::Shared => self.run_shared(cache, rows.clone(), tokens, wanted)?,
+            CacheKind::Growing => self.run_growing(cache, rows.start, tokens, wanted)?,
         }
-        slot.tokens.truncate(length);
+        if rows.len() == 1 {
+            cache.append(rows.start, tokens);
+        } else {
+            rows.zip(tokens).for_each(|(row, token)| cache.append(row, &[*token]));
+        }
         Ok(())
     }
 
     fn run_shared(
         &mut self,
-        shared: &mut Shared,
-        past: usize,
+        cache: &mut Cache,
+        rows: Range<usize>,
         tokens: &[u32],
-        logits: &mut Vec<f32>,
+        wanted: Wanted,
     ) -> Result<()> {
-        let total = past + tokens.len();
-        self.reserve(shared, past, total)?;
-        if shared.width != tokens.len() {
-            self.bind_width(shared, tokens.len())?;
+        let width = tokens.len() / rows.len();
+        let pasts: Vec<usize> = rows.clone().map(|row| cache.tokens(row).len()).collect();
+        let longest = pasts.iter().max().copied().unwrap_or(0) + width;
+        let count = cache.rows();
+        let Store::Shared { buffers, capacity } = cache.store() else {
+            return Err(Error::internal("the cache is of another kind than the graph's"));
+        };
+        assert!(longest <= *capacity, "the caller has made room: {longest} in {capacity}");
+        let place = if width == 1 { &mut self.narrow } else { &mut self.wide };
+        let fits = place.as_ref().is_some_and(|bound| {
+            (&bound.rows, bound.width, bound.capacity, bound.wanted) == (&rows, width, *capacity, wanted)
+        });
+        if !fits {
+            // What was bound is let go of first: its logits can be large.
+            *place = None;
+            *place = Some(Bound::new(
+                &self.session,
+                &self.layout,
+                buffers,
+                BoundShape { rows: rows.clone(), width, capacity: *capacity, count, wanted },
+            )?);
         }
-        fill(&mut shared.ids, tokens.iter().map(|token| i64::from(*token)))?;
-        if let Some(positions) = &mut shared.positions {
-            fill(positions, positions_of(past, total))?;
+        let Some(bound) = place else { return Err(Error::internal("nothing is bound")) };
+        for (place, token) in bound.ids.int64_mut().iter_mut().zip(tokens) {
+            *place = i64::from(*token);
+        }
+        if let Some(positions) = &mut bound.positions {
+            let values = pasts.iter().flat_map(|past| positions_of(*past, past + width));
+            for (place, position) in positions.int64_mut().iter_mut().zip(values) {
+                *place = position;
+            }
         }
         if self.layout.attention_mask {
-            // Its length is how the graph learns how much of the buffer is valid.
-            let mask = ones(total)?;
-            shared.binding.bind_input(ATTENTION_MASK, &mask).map_err(failed("bind the mask"))?;
-        }
-        self.session.run_binding(&shared.binding).map_err(failed("run the model"))?;
-        last_row(&shared.logits, self.layout.vocab_size, logits)
-    }
-
-    /// Makes room for `total` positions, the first `past` of which are valid.
-    fn reserve(&self, shared: &mut Shared, past: usize, total: usize) -> Result<()> {
-        if total <= shared.capacity {
-            return Ok(());
-        }
-        let capacity = self
-            .layout
-            .fixed_length()
-            .unwrap_or_else(|| grown_capacity(shared.capacity, total, self.context));
-        let mut buffers = Vec::with_capacity(self.layout.cache.len());
-        for (index, tensor) in self.layout.cache.iter().enumerate() {
-            let mut buffer = allocate(tensor, capacity)?;
-            if past > 0 {
-                copy_positions(
-                    tensor,
-                    past,
-                    (&shared.buffers[index], shared.capacity),
-                    (&mut buffer, capacity),
-                )?;
+            // A row's sum is how the graph learns how much of the buffer is valid.
+            if rows.len() > 1 {
+                let mask = bound.mask.int64_mut();
+                for (row, past) in mask.chunks_exact_mut(longest).zip(&pasts) {
+                    row.fill(0);
+                    row[..past + width].fill(1);
+                }
             }
-            buffers.push(buffer);
+            bound.binding.input(ATTENTION_MASK, &bound.mask, 0, &[rows.len(), longest])?;
         }
-        for (tensor, buffer) in self.layout.cache.iter().zip(&mut buffers) {
-            shared.binding.bind_input(&tensor.past, buffer).map_err(failed("bind the cache"))?;
-            shared.binding.bind_output(&tensor.present, buffer).map_err(failed("bind the cache"))?;
-        }
-        shared.buffers = buffers;
-        shared.capacity = capacity;
-        Ok(())
+        bound.binding.run(&mut self.session)?;
+        take_rows(bound.logits.tensor(), self.layout.vocab_size, wanted, rows.len(), &mut self.logits.values)
     }
 
-    /// Shapes and binds the tensors that depend on how many tokens a run takes.
-    fn bind_width(&self, shared: &mut Shared, width: usize) -> Result<()> {
-        shared.width = 0;
-        let binding = &mut shared.binding;
-        shared.ids = int64(&[1, width])?;
-        binding.bind_input(INPUT_IDS, &shared.ids).map_err(failed("bind the tokens"))?;
-        if self.layout.position_ids {
-            let positions = int64(&[1, width])?;
-            binding.bind_input(POSITION_IDS, &positions).map_err(failed("bind the positions"))?;
-            shared.positions = Some(positions);
-        }
-        if let Some(name) = &self.layout.logits_to_keep {
-            binding.bind_input(name, &one()?).map_err(failed("bind the logits' number"))?;
-        }
-        if self.layout.use_cache_branch {
-            binding.bind_input(USE_CACHE_BRANCH, &yes()?).map_err(failed("bind the branch"))?;
-        }
-        shared.logits = self.logits_tensor(if self.last_logits_only { 1 } else { width })?;
-        binding.bind_output(LOGITS, &mut shared.logits).map_err(failed("bind the logits"))?;
-        shared.width = width;
-        Ok(())
-    }
-
-    fn run_growing(
-        &mut self,
-        values: &mut Vec<DynTensor>,
-        past: usize,
-        tokens: &[u32],
-        logits: &mut Vec<f32>,
-    ) -> Result<()> {
+    fn run_growing(&mut self, cache: &mut Cache, row: usize, tokens: &[u32], wanted: Wanted) -> Result<()> {
+        let past = cache.tokens(row).len();
         let total = past + tokens.len();
+        let Store::Growing(rows) = cache.store() else {
+            return Err(Error::internal("the cache is of another kind than the graph's"));
+        };
         let mut ids = int64(&[1, tokens.len()])?;
         fill(&mut ids, tokens.iter().map(|token| i64::from(*token)))?;
         let mut inputs: Vec<(Cow<'_, str>, SessionInputValue<'_>)> = vec![(INPUT_IDS.into(), ids.into())];
         if self.layout.attention_mask {
-            inputs.push((ATTENTION_MASK.into(), ones(total)?.into()));
+            let mut mask = int64(&[1, total])?;
+            fill(&mut mask, std::iter::repeat(1))?;
+            inputs.push((ATTENTION_MASK.into(), mask.into()));
         }
         if self.layout.position_ids {
             let mut positions = int64(&[1, tokens.len()])?;
@@ -261,12 +295,14 @@ impl Graph {
             inputs.push((POSITION_IDS.into(), positions.into()));
         }
         if let Some(name) = &self.layout.logits_to_keep {
-            inputs.push((name.into(), one()?.into()));
+            let mut number = int64(&[])?;
+            fill(&mut number, std::iter::once(logits_to_keep(wanted)))?;
+            inputs.push((name.into(), number.into()));
         }
         if self.layout.use_cache_branch {
             inputs.push((USE_CACHE_BRANCH.into(), yes()?.into()));
         }
-        for (tensor, value) in self.layout.cache.iter().zip(values.iter()) {
+        for (tensor, value) in self.layout.cache.iter().zip(rows[row].iter()) {
             inputs.push(((&tensor.past).into(), value.into()));
         }
         let mut outputs = self.session.run(inputs).map_err(failed("run the model"))?;
@@ -278,30 +314,26 @@ impl Graph {
         let scores = take(LOGITS)?;
         let present =
             self.layout.cache.iter().map(|tensor| take(&tensor.present)).collect::<Result<Vec<_>>>()?;
-        last_row(&scores, self.layout.vocab_size, logits)?;
-        *values = present;
+        take_rows(&scores, self.layout.vocab_size, wanted, 1, &mut self.logits.values)?;
+        rows[row] = present;
         Ok(())
     }
 
-    /// Runs a few tokens, which shows that the graph runs at all, how many rows of logits it gives, and
-    /// whether its cache can be shared.
+    /// Runs a few tokens, which shows that the graph runs at all, and whether its cache can be shared.
     fn probe(&mut self, wanted: Option<CacheKind>) -> Result<()> {
-        let vocab = u32::try_from(self.layout.vocab_size).unwrap_or(u32::MAX);
-        let tokens: Vec<u32> = (0..PROBE_TOKENS).map(|token| token % vocab).collect();
-        let (prompt, rest) = tokens.split_at(tokens.len() - 1);
         self.kind = CacheKind::Growing;
-        let mut growing = self.new_slot()?;
-        self.forward(&mut growing, prompt)?;
-        self.forward(&mut growing, rest)?;
+        let mut cache = self.new_cache(1, u64::MAX)?;
+        self.step(&mut cache, 0, &[0; 2], Wanted::All)?;
+        // Exporters that prune the head leave the number of positions open in the graph.
+        self.layout.last_logits_only |= self.logits.values.len() == self.layout.vocab_size;
+        let growing = self.probe_rows(1)?;
         if wanted == Some(CacheKind::Growing) {
             return Ok(());
         }
         self.kind = CacheKind::Shared;
-        let mut shared = self.new_slot()?;
-        let ran = self.forward(&mut shared, prompt).and_then(|()| self.forward(&mut shared, rest));
-        let works = match (&ran, wanted) {
-            (Ok(()), None) => shared.logits == growing.logits,
-            (Ok(()), Some(_)) => true,
+        let works = match (self.probe_rows(1), wanted) {
+            (Ok(shared), None) => shared == growing,
+            (Ok(_), Some(_)) => true,
             (Err(error), None) => {
                 tracing::debug!(%error, "the cache is not shared");
                 false
@@ -315,33 +347,152 @@ impl Graph {
         if !works {
             self.kind = CacheKind::Growing;
         }
+        self.unbind();
         Ok(())
     }
 
-    fn empty_cache(&self) -> Result<Vec<DynTensor>> {
-        self.layout.cache.iter().map(|tensor| allocate(tensor, 0)).collect()
+    /// Whether rows of different lengths, computed in one step, get the logits they get alone.
+    fn probe_batch(&mut self) -> bool {
+        if self.layout.single_row || !self.layout.attention_mask {
+            return false;
+        }
+        let rows = |graph: &mut Self, batches| {
+            graph.batches = batches;
+            graph.probe_rows(2)
+        };
+        let together = rows(self, true);
+        let alone = rows(self, false);
+        self.unbind();
+        alike("several rows in one step", alone, together)
     }
 
-    fn logits_tensor(&self, rows: usize) -> Result<DynTensor> {
-        DynTensor::new(&Allocator::default(), self.layout.logits_type, [1, rows, self.layout.vocab_size])
-            .map_err(failed("allocate the logits"))
+    /// Whether tokens computed in one step get the logits they get one after the other.
+    fn probe_ahead(&mut self) -> bool {
+        if self.layout.last_logits_only {
+            return false;
+        }
+        let tokens = self.probe_tokens();
+        let mut steps = |width: usize| {
+            let mut cache = self.new_cache(1, u64::MAX)?;
+            cache.grow(0, tokens.len())?;
+            let mut all = Vec::new();
+            for step in tokens.chunks(width) {
+                self.step(&mut cache, 0, step, Wanted::All)?;
+                all.append(&mut self.logits.values);
+            }
+            self.unbind();
+            Ok(all)
+        };
+        let (together, alone) = (steps(tokens.len()), steps(1));
+        alike("several tokens in one step", alone, together)
     }
-}
 
-impl Slot {
-    /// The tokens seen.
-    pub(crate) fn tokens(&self) -> &[u32] {
-        &self.tokens
+    /// The logits of a last token for each of so many rows, after prompts of different lengths.
+    fn probe_rows(&mut self, rows: usize) -> Result<Vec<f32>> {
+        let mut cache = self.new_cache(rows, u64::MAX)?;
+        let tokens = self.probe_tokens();
+        cache.grow(0, tokens.len())?;
+        for row in 0..rows {
+            self.step(&mut cache, row, &tokens[row..tokens.len() - 1], Wanted::Last)?;
+        }
+        let last = vec![tokens[tokens.len() - 1]; rows];
+        let ran = self.step_rows(&mut cache, 0, &last);
+        // The next probe has a cache of its own.
+        self.unbind();
+        ran?;
+        Ok(std::mem::take(&mut self.logits.values))
     }
 
-    /// The logits after the last token, `[vocabulary]`.
-    pub(crate) fn logits(&self) -> &[f32] {
-        &self.logits
+    fn probe_tokens(&self) -> Vec<u32> {
+        let vocab = u32::try_from(self.layout.vocab_size).unwrap_or(u32::MAX);
+        (0..PROBE_TOKENS).map(|token| token % vocab).collect()
     }
 }
 
 /// Tokens of the probe at load: a few, because its time is load time, and more than one step.
 const PROBE_TOKENS: u32 = 4;
+
+/// Whether logits computed in two ways are the same but for rounding.
+fn alike(what: &str, alone: Result<Vec<f32>>, together: Result<Vec<f32>>) -> bool {
+    match (alone, together) {
+        (Ok(alone), Ok(together)) => {
+            let scale = alone.iter().fold(1.0_f32, |scale, value| scale.max(value.abs()));
+            let difference =
+                alone.iter().zip(&together).fold(0.0_f32, |most, (a, b)| most.max((a - b).abs()));
+            tracing::debug!(what, scale, difference, "probed");
+            alone.len() == together.len() && difference <= PROBE_TOLERANCE * scale
+        }
+        (_, Err(error)) | (Err(error), _) => {
+            tracing::debug!(what, %error, "cannot be computed");
+            false
+        }
+    }
+}
+
+/// What logits computed in two ways may differ by, as a share of the largest: what another order of adding 32-bit
+/// floats makes. A graph that differs by more, as one that quantises all rows of a step by one scale does, is computed
+/// row by row: what runs beside a request must not change its answer.
+const PROBE_TOLERANCE: f32 = 1e-4;
+
+/// What a binding is for.
+struct BoundShape {
+    rows: Range<usize>,
+    /// Tokens of each row.
+    width: usize,
+    capacity: usize,
+    /// Rows of the whole cache.
+    count: usize,
+    wanted: Wanted,
+}
+
+impl Bound {
+    fn new(session: &Session, layout: &Layout, buffers: &[Buffer], shape: BoundShape) -> Result<Self> {
+        let BoundShape { rows, width, capacity, count, wanted } = shape;
+        let n = rows.len();
+        let mut binding = Binding::new(session)?;
+        let numbers = |shape: &[usize]| Buffer::new(TensorElementType::Int64, shape);
+        let ids = numbers(&[n, width])?;
+        binding.input(INPUT_IDS, &ids, 0, &[n, width])?;
+        let mut positions = None;
+        if layout.position_ids {
+            let buffer = numbers(&[n, width])?;
+            binding.input(POSITION_IDS, &buffer, 0, &[n, width])?;
+            positions = Some(buffer);
+        }
+        if let Some(name) = &layout.logits_to_keep {
+            let mut number = numbers(&[])?;
+            number.int64_mut().fill(logits_to_keep(wanted));
+            binding.input(name, &number, 0, &[])?;
+        }
+        if layout.use_cache_branch {
+            let mut branch = Buffer::new(TensorElementType::Bool, &[1])?;
+            branch.bytes_mut().fill(1);
+            binding.input(USE_CACHE_BRANCH, &branch, 0, &[1])?;
+        }
+        let mut mask = numbers(&[n, capacity])?;
+        mask.int64_mut().fill(1);
+        let one = layout.last_logits_only || (layout.logits_to_keep.is_some() && wanted == Wanted::Last);
+        let shape = [n, if one { 1 } else { width }, layout.vocab_size];
+        let logits = Buffer::new(layout.logits_type, &shape)?;
+        binding.output(LOGITS, &logits, 0, &shape)?;
+        for (tensor, buffer) in layout.cache.iter().zip(buffers) {
+            let row = tensor.heads * capacity * tensor.head_dim;
+            let (first, shape) = (rows.start * row, [n, tensor.heads, capacity, tensor.head_dim]);
+            assert!(rows.end <= count, "rows of the cache: {rows:?} of {count}");
+            binding.input(&tensor.past, buffer, first, &shape)?;
+            binding.output(&tensor.present, buffer, first, &shape)?;
+        }
+        Ok(Self { binding, rows, width, capacity, wanted, ids, positions, mask, logits })
+    }
+}
+
+/// How many positions' logits to ask for; 0 is all.
+fn logits_to_keep(wanted: Wanted) -> i64 {
+    match wanted {
+        Wanted::Last => 1,
+        Wanted::All => 0,
+    }
+}
 
 fn open_session(runtime: &Runtime, options: &GraphOptions<'_>) -> Result<Session, String> {
     let configured = || -> Result<_, ort::Error> {
@@ -361,10 +512,6 @@ fn plain<R>(error: ort::Error<R>) -> ort::Error {
     ort::Error::new_with_code(error.code(), error.message())
 }
 
-fn failed(what: &'static str) -> impl Fn(ort::Error) -> Error {
-    move |error| Error::internal(format!("cannot {what}: {}", error.message()))
-}
-
 fn int64(shape: &[usize]) -> Result<Tensor<i64>> {
     Tensor::new(&Allocator::default(), shape).map_err(failed("allocate an input"))
 }
@@ -375,18 +522,6 @@ fn fill(tensor: &mut Tensor<i64>, values: impl Iterator<Item = i64>) -> Result<(
         *place = value;
     }
     Ok(())
-}
-
-fn ones(length: usize) -> Result<Tensor<i64>> {
-    let mut mask = int64(&[1, length])?;
-    fill(&mut mask, std::iter::repeat(1))?;
-    Ok(mask)
-}
-
-fn one() -> Result<Tensor<i64>> {
-    let mut one = int64(&[])?;
-    fill(&mut one, std::iter::once(1))?;
-    Ok(one)
 }
 
 fn yes() -> Result<Tensor<bool>> {
@@ -401,22 +536,31 @@ fn positions_of(past: usize, total: usize) -> impl Iterator<Item = i64> {
     (past..total).map(|position| i64::try_from(position).unwrap_or(i64::MAX))
 }
 
-/// Copies the last row of `[1, rows, vocabulary]` as 32-bit floats.
-fn last_row(logits: &DynTensor, vocab_size: usize, out: &mut Vec<f32>) -> Result<()> {
-    out.clear();
-    let tail = |length: usize| length.saturating_sub(vocab_size);
+/// Adds the wanted rows of `[rows, positions, vocabulary]` to `out`, as 32-bit floats.
+fn take_rows(
+    logits: &DynTensor,
+    vocab_size: usize,
+    wanted: Wanted,
+    rows: usize,
+    out: &mut Vec<f32>,
+) -> Result<()> {
+    // Several rows have one position each.
+    let skipped = |length: usize| match wanted {
+        Wanted::All => 0,
+        Wanted::Last => length.saturating_sub(rows * vocab_size),
+    };
     match logits.data_type() {
         TensorElementType::Float16 => {
             let (_, data) = logits.try_extract_tensor::<f16>().map_err(failed("read the logits"))?;
-            out.extend(data[tail(data.len())..].iter().map(|value| value.to_f32()));
+            out.extend(data[skipped(data.len())..].iter().map(|value| value.to_f32()));
         }
         TensorElementType::Bfloat16 => {
             let (_, data) = logits.try_extract_tensor::<bf16>().map_err(failed("read the logits"))?;
-            out.extend(data[tail(data.len())..].iter().map(|value| value.to_f32()));
+            out.extend(data[skipped(data.len())..].iter().map(|value| value.to_f32()));
         }
         _ => {
             let (_, data) = logits.try_extract_tensor::<f32>().map_err(failed("read the logits"))?;
-            out.extend_from_slice(&data[tail(data.len())..]);
+            out.extend_from_slice(&data[skipped(data.len())..]);
         }
     }
     Ok(())

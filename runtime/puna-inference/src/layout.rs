@@ -20,6 +20,8 @@ pub(crate) struct Layout {
     pub(crate) vocab_size: usize,
     /// Whether the graph gives logits for the last position only, whatever it is fed.
     pub(crate) last_logits_only: bool,
+    /// Whether the graph takes one row only.
+    pub(crate) single_row: bool,
 }
 
 /// One tensor of the cache, of shape `[batch, kv_heads, length, head_dim]`.
@@ -80,6 +82,7 @@ impl Layout {
             logits_type,
             vocab_size,
             last_logits_only: logits_shape[1] == 1,
+            single_row: false,
         };
         let mut has_ids = false;
         for input in session.inputs() {
@@ -110,6 +113,12 @@ impl Layout {
                 )));
             }
         }
+        let rows = |input: &Outlet| tensor(input).ok().and_then(|(_, shape)| shape.first().copied());
+        layout.single_row = session
+            .inputs()
+            .iter()
+            .filter(|input| input.name() == INPUT_IDS || input.name().starts_with("past"))
+            .any(|input| rows(input).is_some_and(|rows| rows > 0));
         if !has_ids {
             return Err(invalid(format!("has no input `{INPUT_IDS}`; export it as a text-generation model")));
         }

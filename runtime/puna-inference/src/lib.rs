@@ -4,7 +4,10 @@
 //! and no Python runs beside the one installation of the library in [`provision`]. A prompt that does not fit
 //! is an error, never a cut.
 
+mod answer;
+mod buffer;
 mod cache;
+mod draft;
 mod engine;
 mod folder;
 mod graph;
@@ -13,8 +16,12 @@ mod model;
 pub mod provision;
 mod runtime;
 mod sampler;
+mod score;
+mod worker;
 
+pub use engine::EngineStatus;
 pub use folder::{Exporter, FolderOptions, GenerationDefaults, ModelFolder, Sizes, Variant};
 pub use model::{LoadOptions, ModelDetails, ModelReport, OnnxModel, examine};
 pub use runtime::{Runtime, RuntimeReport, report};
 pub use sampler::Sampler;
+pub use score::TokenScore;

@@ -71,6 +71,11 @@ impl Sampler {
         })
     }
 
+    /// Whether the likeliest token is taken, so that rounding in the logits seldom matters.
+    pub(crate) fn is_greedy(&self) -> bool {
+        self.temperature == 0.0
+    }
+
     /// The next token. `logits` has one number for each token of the vocabulary and is not empty; what
     /// is not a number counts as impossible.
     pub fn choose(&mut self, logits: &[f32]) -> u32 {

@@ -83,8 +83,14 @@ fn records_keep_their_form() {
 
 #[test]
 fn events_keep_their_form() {
-    let usage =
-        Usage { prompt_tokens: 1, cached_tokens: 2, completion_tokens: 3, prefill_ms: 0.5, decode_ms: 1.5 };
+    let usage = Usage {
+        prompt_tokens: 1,
+        cached_tokens: 2,
+        completion_tokens: 3,
+        prefill_ms: 0.5,
+        decode_ms: 1.5,
+        ..Usage::default()
+    };
     let usage_json = json!({"prompt_tokens": 1, "cached_tokens": 2, "completion_tokens": 3, "prefill_ms": 0.5, "decode_ms": 1.5});
     let message = Message { role: Role::Assistant, content: vec![] };
     for (event, wanted) in [
@@ -172,11 +178,29 @@ fn errors_tell_everything_once() {
 #[test]
 fn usage_adds_up() {
     let mut sum = Usage::default();
-    let one =
-        Usage { prompt_tokens: 1, cached_tokens: 2, completion_tokens: 3, prefill_ms: 0.5, decode_ms: 1.5 };
+    let one = Usage {
+        prompt_tokens: 1,
+        cached_tokens: 2,
+        completion_tokens: 3,
+        prefill_ms: 0.5,
+        decode_ms: 1.5,
+        drafted_tokens: 4,
+        accepted_tokens: 5,
+    };
     sum += one;
     sum += one;
-    let two =
-        Usage { prompt_tokens: 2, cached_tokens: 4, completion_tokens: 6, prefill_ms: 1.0, decode_ms: 3.0 };
+    let two = Usage {
+        prompt_tokens: 2,
+        cached_tokens: 4,
+        completion_tokens: 6,
+        prefill_ms: 1.0,
+        decode_ms: 3.0,
+        drafted_tokens: 8,
+        accepted_tokens: 10,
+    };
     assert_eq!(sum, two);
+    assert_eq!(
+        serde_json::to_value(one).expect("JSON"),
+        json!({"prompt_tokens": 1, "cached_tokens": 2, "completion_tokens": 3, "prefill_ms": 0.5, "decode_ms": 1.5, "drafted_tokens": 4, "accepted_tokens": 5})
+    );
 }

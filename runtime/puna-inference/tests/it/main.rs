@@ -1,5 +1,6 @@
 //! Running models, with the bundled one. What it answers is its business: runs are held against each other.
 
+mod batching;
 mod cache;
 mod dialects;
 mod folders;

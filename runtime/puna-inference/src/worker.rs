@@ -1,0 +1,594 @@
+//! Continuous batching: many requests over the rows of one cache.
+//!
+//! Each round takes one chunk of one prompt and one token of every answer, so that a long prompt does not stall the
+//! answers, and a request that ends leaves its place to the next at once.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, PoisonError, atomic::Ordering, mpsc},
+    time::Instant,
+};
+
+use puna_core::{Error, ErrorKind, Result, StopReason};
+use puna_text::Tokenizer;
+
+use crate::{
+    TokenScore,
+    answer::Answer,
+    cache::Cache,
+    draft::draft,
+    engine::{EngineStatus, Generate, Job, Score, Shared, Stopped, Task},
+    graph::{Graph, Logits, Wanted},
+};
+
+/// Tokens of a prompt computed at a time. Cancellation, deadlines and other requests' answers wait for no more: one
+/// to two seconds of a 1B model on two slow cores. Larger chunks are hardly faster.
+pub(crate) const PREFILL_CHUNK: usize = 128;
+
+/// Positions kept free for a request's answer before it starts: few answers are longer, and one that is takes what is
+/// free then.
+const ANSWER_RESERVE: usize = 256;
+
+/// Tokens of a draft at first; doubled when all of it was right, halved when none was.
+const DRAFT_START: usize = 4;
+
+/// How a worker computes.
+pub(crate) struct WorkerOptions {
+    /// Rows of the cache.
+    pub slots: usize,
+    /// The most bytes of keys and values.
+    pub budget: u64,
+    /// Whether every result is the same to the bit, whatever runs beside it.
+    pub deterministic: bool,
+    /// The most tokens guessed ahead; 0 is none.
+    pub draft: usize,
+}
+
+pub(crate) struct Worker {
+    graph: Graph,
+    tokenizer: Tokenizer,
+    eos: Vec<u32>,
+    options: WorkerOptions,
+    cache: Cache,
+    /// For each row of the cache.
+    slots: Vec<Slot>,
+    /// What waits for a row, in the order it came.
+    queue: VecDeque<Job>,
+    /// Counts rounds, to tell what was used last.
+    clock: u64,
+    /// The row whose prompt was worked on last.
+    turn: usize,
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Slot {
+    active: Option<Active>,
+    used: u64,
+}
+
+/// A request that has a row.
+struct Active {
+    job: Job,
+    /// The text, of a request that generates.
+    answer: Option<Answer>,
+    began: Instant,
+    /// When the prompt was done.
+    decoding: Option<Instant>,
+    /// The token that was chosen last and is not in the cache yet.
+    next: Option<u32>,
+    draft: usize,
+}
+
+/// Where a request goes.
+enum Place {
+    /// To a row that holds so many of its tokens.
+    At { row: usize, cached: usize },
+    /// It waits for another to compute what both begin with; later ones may go before it.
+    Soon,
+    /// It waits for a row or memory, and all after it wait too.
+    Full,
+}
+
+impl Worker {
+    pub(crate) fn new(
+        graph: Graph,
+        tokenizer: Tokenizer,
+        eos: Vec<u32>,
+        options: WorkerOptions,
+        shared: Arc<Shared>,
+    ) -> Result<Self> {
+        let cache = graph.new_cache(options.slots, options.budget)?;
+        let slots = (0..options.slots).map(|_| Slot::default()).collect();
+        let worker = Self {
+            graph,
+            tokenizer,
+            eos,
+            options,
+            cache,
+            slots,
+            queue: VecDeque::new(),
+            clock: 0,
+            turn: 0,
+            shared,
+        };
+        worker.report();
+        Ok(worker)
+    }
+
+    /// Works until the last sender has gone and everything it sent is done.
+    pub(crate) fn run(&mut self, jobs: &mpsc::Receiver<Job>) {
+        loop {
+            if self.queue.is_empty() && self.active().next().is_none() {
+                match jobs.recv() {
+                    Ok(job) => self.queue.push_back(job),
+                    Err(mpsc::RecvError) => return,
+                }
+            }
+            self.queue.extend(jobs.try_iter());
+            self.clock += 1;
+            self.sweep();
+            self.admit();
+            self.prefill();
+            self.decode();
+            self.report();
+        }
+    }
+
+    fn report(&self) {
+        let status = EngineStatus {
+            slots: self.slots.len(),
+            active: self.active().count(),
+            queued: 0,
+            cache_bytes: self.cache.bytes(),
+            cache_budget_bytes: self.cache.budget(),
+        };
+        *self.shared.status.lock().unwrap_or_else(PoisonError::into_inner) = status;
+    }
+
+    /// The rows that work, with what they work on.
+    fn active(&self) -> impl Iterator<Item = (usize, &Active)> {
+        self.slots.iter().enumerate().filter_map(|(row, slot)| Some((row, slot.active.as_ref()?)))
+    }
+
+    /// Ends what is cancelled, late, or waited for by nobody.
+    fn sweep(&mut self) {
+        for row in 0..self.slots.len() {
+            let checked = self.slots[row].active.as_ref().map(|active| active.job.check());
+            if let Some(Err(stopped)) = checked {
+                self.end(row, stopped);
+            }
+        }
+        for job in std::mem::take(&mut self.queue) {
+            match job.check() {
+                Ok(()) => self.queue.push_back(job),
+                Err(stopped) => {
+                    self.shared.waiting.fetch_sub(1, Ordering::Relaxed);
+                    Active::new(job, &self.tokenizer).end(stopped);
+                }
+            }
+        }
+    }
+
+    /// Ends the request of a row. What the row holds stays, for the next one that begins alike.
+    fn end(&mut self, row: usize, stopped: Stopped) {
+        let slot = &mut self.slots[row];
+        slot.used = self.clock;
+        if let Some(active) = slot.active.take() {
+            active.end(stopped);
+        }
+    }
+
+    /// Gives rows to waiting requests, in their order.
+    fn admit(&mut self) {
+        let mut blocked = false;
+        for job in std::mem::take(&mut self.queue) {
+            if blocked {
+                self.queue.push_back(job);
+                continue;
+            }
+            match self.place(&job) {
+                Ok(Place::At { row, cached }) => {
+                    self.shared.waiting.fetch_sub(1, Ordering::Relaxed);
+                    let mut active = Active::new(job, &self.tokenizer);
+                    if let Some(answer) = &mut active.answer {
+                        answer.usage.prompt_tokens = active.job.prompt.len() as u64;
+                        answer.usage.cached_tokens = cached as u64;
+                    }
+                    self.slots[row] = Slot { active: Some(active), used: self.clock };
+                }
+                Ok(place) => {
+                    blocked = matches!(place, Place::Full);
+                    self.queue.push_back(job);
+                }
+                Err(error) => {
+                    self.shared.waiting.fetch_sub(1, Ordering::Relaxed);
+                    Active::new(job, &self.tokenizer).end(Stopped::Failed(error));
+                }
+            }
+        }
+    }
+
+    /// A row for a request.
+    fn place(&mut self, job: &Job) -> Result<Place> {
+        let idle = |slot: &Slot| slot.active.is_none();
+        if !self.slots.iter().any(idle) {
+            return Ok(Place::Full);
+        }
+        let shared: Vec<usize> = (0..self.slots.len()).map(|row| self.reusable(row, job)).collect();
+        let source = (0..shared.len()).max_by_key(|row| shared[*row]).unwrap_or_default();
+        // A prompt that is being computed and begins alike is worth waiting for: its tokens are copied then.
+        let soon = |active: &Active| {
+            active.next.is_none()
+                && common_prefix(&active.job.prompt, &job.prompt) >= shared[source] + PREFILL_CHUNK
+        };
+        if self.active().any(|(_, active)| soon(active)) {
+            return Ok(Place::Soon);
+        }
+        if !self.reserve(job, source)? {
+            return Ok(Place::Full);
+        }
+        let held = |row: usize| self.cache.tokens(row).len();
+        let (slots, cache) = (&self.slots, &self.cache);
+        let candidates = || (0..slots.len()).filter(|row| idle(&slots[*row]));
+        let best = candidates().max_by_key(|row| shared[*row]);
+        let row = best
+            // More of it is kept than thrown away: the same conversation, or one that begins alike.
+            .filter(|row| shared[*row] > 0 && shared[*row] * 2 >= held(*row))
+            .or_else(|| candidates().find(|row| cache.tokens(*row).is_empty()))
+            .or_else(|| candidates().min_by_key(|row| slots[*row].used));
+        let Some(row) = row else { return Ok(Place::Full) };
+        // What this row shares is as good as a copy of as much.
+        let source = if shared[row] == shared[source] { row } else { source };
+        self.cache.copy(source, row, shared[source])?;
+        Ok(Place::At { row, cached: shared[source] })
+    }
+
+    /// How many of a request's first tokens a row holds and may be used: never all of them, because the logits after
+    /// the last one are what is wanted.
+    fn reusable(&self, row: usize, job: &Job) -> usize {
+        let last = match &job.task {
+            Task::Generate(_) => job.prompt.len() - 1,
+            Task::Score(score) => score.from - 1,
+        };
+        let shared = common_prefix(self.cache.tokens(row), &job.prompt).min(last);
+        if self.options.deterministic {
+            // Whole chunks alone were computed as they would be now.
+            return shared - shared % PREFILL_CHUNK;
+        }
+        shared
+    }
+
+    /// Whether there is memory for a request now. Forgets old conversations where it takes that.
+    fn reserve(&mut self, job: &Job, keep: usize) -> Result<bool> {
+        let wanted = |job: &Job| {
+            job.prompt.len()
+                + match &job.task {
+                    Task::Generate(generate) => generate.max_tokens.min(ANSWER_RESERVE),
+                    Task::Score(_) => 0,
+                }
+        };
+        let reserved = |row: usize, active: &Active| wanted(&active.job).max(self.cache.tokens(row).len());
+        let working: usize = self.active().map(|(row, active)| reserved(row, active)).sum();
+        let needed = self.cache.bytes_of(working + wanted(job));
+        let budget = self.cache.budget();
+        if needed > budget {
+            if working > 0 {
+                return Ok(false);
+            }
+            return Err(Error::new(
+                ErrorKind::ResourceExhausted,
+                format!(
+                    "the prompt of {} tokens and its answer need {needed} bytes of cache, and {budget} are allowed; raise `cache_memory`, or shorten the conversation",
+                    job.prompt.len()
+                ),
+            ));
+        }
+        let spare = self.cache.bytes().saturating_sub(
+            self.cache.bytes_of(self.active().map(|(row, _)| self.cache.tokens(row).len()).sum()),
+        );
+        if needed + spare > budget {
+            self.forget(keep)?;
+        }
+        Ok(true)
+    }
+
+    /// Gives back the memory of conversations that nobody continues now, but for one row's.
+    fn forget(&mut self, keep: usize) -> Result<()> {
+        for row in 0..self.slots.len() {
+            if row != keep && self.slots[row].active.is_none() {
+                self.cache.rewind(row, 0)?;
+            }
+        }
+        self.graph.unbind();
+        self.cache.shrink()
+    }
+
+    /// Makes room for more tokens in a row.
+    fn make_room(&mut self, row: usize, more: usize) -> Result<()> {
+        if self.cache.exceeds(row, more) {
+            self.forget(row)?;
+            if self.cache.exceeds(row, more) {
+                return Err(Error::new(
+                    ErrorKind::ResourceExhausted,
+                    format!(
+                        "the cache's {} bytes are full; raise `cache_memory`, or lower `max_tokens` or the number of slots",
+                        self.cache.budget()
+                    ),
+                ));
+            }
+        }
+        if self.cache.is_full(row, more) {
+            self.graph.unbind();
+            self.cache.grow(row, more)?;
+        }
+        Ok(())
+    }
+
+    /// Computes a chunk of one prompt, of each in turn.
+    fn prefill(&mut self) {
+        let count = self.slots.len();
+        let next = (1..=count).map(|step| (self.turn + step) % count);
+        let prefills =
+            |row: &usize| self.slots[*row].active.as_ref().is_some_and(|active| active.next.is_none());
+        let Some(row) = next.into_iter().find(prefills) else { return };
+        self.turn = row;
+        if let Err(stopped) = self.prefill_chunk(row) {
+            self.end(row, stopped);
+        }
+    }
+
+    fn prefill_chunk(&mut self, row: usize) -> Result<(), Stopped> {
+        let done = self.cache.tokens(row).len();
+        let Some(active) = &self.slots[row].active else { return Ok(()) };
+        let (wanted, length) = match &active.job.task {
+            Task::Generate(_) => (Wanted::Last, active.job.prompt.len()),
+            // What comes after the last token is not asked.
+            Task::Score(score) => {
+                let length = active.job.prompt.len() - 1;
+                (
+                    if (done + PREFILL_CHUNK).min(length) >= score.from { Wanted::All } else { Wanted::Last },
+                    length,
+                )
+            }
+        };
+        let end = length.min((done / PREFILL_CHUNK + 1) * PREFILL_CHUNK);
+        let chunk = active.job.prompt[done..end].to_vec();
+        self.make_room(row, chunk.len())?;
+        self.graph.step(&mut self.cache, row, &chunk, wanted)?;
+        let Self { graph, slots, eos, .. } = self;
+        let Some(active) = &mut slots[row].active else { return Ok(()) };
+        match &mut active.job.task {
+            Task::Score(score) => {
+                if wanted == Wanted::All {
+                    for position in done.max(score.from - 1)..end {
+                        let token = active.job.prompt[position + 1];
+                        score.scores.push(TokenScore::of(
+                            graph.logits().row(position - done),
+                            token,
+                            score.top,
+                        ));
+                    }
+                }
+                if end == length { Err(Stopped::Reason(StopReason::EndOfTurn)) } else { Ok(()) }
+            }
+            Task::Generate(_) => {
+                let now = Instant::now();
+                if let Some(answer) = &mut active.answer {
+                    // After every chunk, because the next may not be computed.
+                    answer.usage.prefill_ms = milliseconds(now - active.began);
+                }
+                if end < length {
+                    return Ok(());
+                }
+                active.decoding = Some(now);
+                active.choose(graph.logits(), 0, eos)
+            }
+        }
+    }
+
+    /// Computes a token of every answer.
+    fn decode(&mut self) {
+        let rows: Vec<usize> =
+            self.active().filter(|(_, active)| active.next.is_some()).map(|(row, _)| row).collect();
+        if let [row] = rows[..]
+            && self.guesses(row)
+        {
+            if let Err(stopped) = self.decode_ahead(row) {
+                self.end(row, stopped);
+            }
+            return;
+        }
+        let mut ready = Vec::new();
+        for row in rows {
+            match self.make_room(row, 1) {
+                Ok(()) => ready.push(row),
+                Err(error) => self.end(row, Stopped::Failed(error)),
+            }
+        }
+        if self.graph.batches() && !self.options.deterministic {
+            if let Some(first) = self.gather(&ready) {
+                self.decode_rows(first, ready.len());
+            }
+        } else {
+            ready.into_iter().for_each(|row| self.decode_rows(row, 1));
+        }
+    }
+
+    /// Whether tokens are guessed ahead for a row: for a request that runs alone and takes the likeliest tokens, which
+    /// rounding does not change. A drawn token may be another for the last bit of a logit.
+    fn guesses(&self, row: usize) -> bool {
+        let greedy = self.slots[row].active.as_ref().is_some_and(|active| match &active.job.task {
+            Task::Generate(generate) => generate.sampler.is_greedy(),
+            Task::Score(_) => false,
+        });
+        greedy
+            && self.active().count() == 1
+            && self.options.draft > 0
+            && !self.options.deterministic
+            && self.graph.verifies()
+    }
+
+    /// Moves the rows that decode beside each other; gives the first. None for no rows.
+    fn gather(&mut self, rows: &[usize]) -> Option<usize> {
+        let (first, last) = (*rows.first()?, *rows.last()?);
+        if last - first + 1 == rows.len() {
+            return Some(first);
+        }
+        // The window that moves the fewest tokens.
+        let inside = |start: usize| -> usize {
+            let held = |row: &&usize| (start..start + rows.len()).contains(*row);
+            rows.iter().filter(held).map(|row| self.cache.tokens(*row).len() + 1).sum()
+        };
+        let start = (0..=self.slots.len() - rows.len()).max_by_key(|start| inside(*start))?;
+        let window = start..start + rows.len();
+        let outside: Vec<usize> = rows.iter().copied().filter(|row| !window.contains(row)).collect();
+        let free: Vec<usize> = window.filter(|row| !rows.contains(row)).collect();
+        for (from, to) in outside.into_iter().zip(free) {
+            self.cache.swap(from, to);
+            self.slots.swap(from, to);
+        }
+        Some(start)
+    }
+
+    /// Computes a token of each of so many rows beside each other.
+    fn decode_rows(&mut self, first: usize, count: usize) {
+        let tokens: Vec<u32> =
+            self.slots[first..first + count].iter().filter_map(|slot| slot.active.as_ref()?.next).collect();
+        assert_eq!(tokens.len(), count, "every row has a token to add");
+        if let Err(error) = self.graph.step_rows(&mut self.cache, first, &tokens) {
+            for row in first..first + count {
+                let error = Error::new(error.kind(), error.to_string());
+                self.end(row, Stopped::Failed(error));
+            }
+            return;
+        }
+        for index in 0..count {
+            let Self { graph, slots, eos, .. } = self;
+            let chosen = match &mut slots[first + index].active {
+                Some(active) => active.choose(graph.logits(), index, eos),
+                None => Ok(()),
+            };
+            if let Err(stopped) = chosen {
+                self.end(first + index, stopped);
+            }
+        }
+    }
+
+    /// Computes a token of the only answer there is, and tokens guessed to follow it: those that are what is chosen
+    /// anyway come with the same step.
+    fn decode_ahead(&mut self, row: usize) -> Result<(), Stopped> {
+        let Some(active) = &self.slots[row].active else { return Ok(()) };
+        let (Some(next), Task::Generate(generate)) = (active.next, &active.job.task) else { return Ok(()) };
+        let mut known = self.cache.tokens(row).to_vec();
+        known.push(next);
+        let past = known.len() - 1;
+        let made = active.answer.as_ref().map_or(0, |answer| answer.usage.completion_tokens as usize);
+        // The last token that may be generated is never computed.
+        let left = generate.max_tokens.saturating_sub(made + 1);
+        let room = self.graph.context().saturating_sub(known.len());
+        let guessed = draft(&known, active.draft.min(self.options.draft).min(left).min(room));
+        let step: Vec<u32> = std::iter::once(next).chain(guessed.iter().copied()).collect();
+        self.make_room(row, step.len())?;
+        let wanted = if step.len() == 1 { Wanted::Last } else { Wanted::All };
+        self.graph.step(&mut self.cache, row, &step, wanted)?;
+        let Self { graph, slots, eos, cache, options, .. } = self;
+        let Some(active) = &mut slots[row].active else { return Ok(()) };
+        let mut right = 0;
+        let mut outcome = Ok(());
+        for index in 0..step.len() {
+            outcome = active.choose(graph.logits(), index, eos);
+            if outcome.is_err() || step.get(index + 1).copied() != active.next {
+                break;
+            }
+            right += 1;
+        }
+        // What follows the first wrong guess is not what was said.
+        cache.rewind(row, past + 1 + right)?;
+        let guesses = step.len() - 1;
+        if guesses > 0 {
+            if let Some(answer) = &mut active.answer {
+                answer.usage.drafted_tokens += guesses as u64;
+                answer.usage.accepted_tokens += right as u64;
+            }
+            active.draft = match right {
+                0 => (active.draft / 2).max(1),
+                right if right == guesses => (active.draft * 2).min(options.draft),
+                _ => active.draft,
+            };
+        }
+        outcome
+    }
+}
+
+impl Active {
+    fn new(job: Job, tokenizer: &Tokenizer) -> Self {
+        let answer = match &job.task {
+            Task::Generate(generate) => Some(Answer::new(tokenizer.clone(), &generate.stop, generate.calls)),
+            Task::Score(_) => None,
+        };
+        Self { job, answer, began: Instant::now(), decoding: None, next: None, draft: DRAFT_START }
+    }
+
+    /// Chooses the next token after the `index`th of a step.
+    fn choose(&mut self, logits: &Logits, index: usize, eos: &[u32]) -> Result<(), Stopped> {
+        let (Task::Generate(generate), Some(answer)) = (&mut self.job.task, &mut self.answer) else {
+            return Ok(());
+        };
+        let Generate { sampler, max_tokens, asked, events, .. } = &mut **generate;
+        let token = sampler.choose(logits.row(index));
+        self.next = Some(token);
+        answer.usage.completion_tokens += 1;
+        if eos.contains(&token) {
+            return Err(Stopped::Reason(StopReason::EndOfTurn));
+        }
+        if answer.take(token, events)? {
+            return Err(Stopped::Reason(StopReason::StopString));
+        }
+        if answer.usage.completion_tokens as usize >= *max_tokens {
+            let reason = if *asked { StopReason::MaxTokens } else { StopReason::ContextFull };
+            return Err(Stopped::Reason(reason));
+        }
+        Ok(())
+    }
+
+    /// Tells whoever waits for the request how it ended, once.
+    fn end(mut self, stopped: Stopped) {
+        if let (Some(answer), Some(decoding)) = (&mut self.answer, self.decoding) {
+            answer.usage.decode_ms = milliseconds(decoding.elapsed());
+        }
+        match (self.job.task, self.answer, stopped) {
+            (_, _, Stopped::Abandoned) => {}
+            (Task::Generate(generate), Some(answer), Stopped::Reason(reason)) => {
+                answer.end(reason, &generate.events);
+            }
+            (Task::Generate(generate), _, Stopped::Failed(error)) => {
+                // The reader may have gone meanwhile.
+                let _ = generate.events.send(Err(error));
+            }
+            (Task::Score(Score { scores, reply, .. }), _, stopped) => {
+                let _ = reply.send(match stopped {
+                    Stopped::Reason(StopReason::Cancelled) => {
+                        Err(Error::new(ErrorKind::Cancelled, "scoring was cancelled"))
+                    }
+                    Stopped::Reason(StopReason::Deadline) => {
+                        Err(Error::new(ErrorKind::Timeout, "scoring did not end before its deadline"))
+                    }
+                    Stopped::Failed(error) => Err(error),
+                    _ => Ok(scores),
+                });
+            }
+            (Task::Generate(_), None, Stopped::Reason(_)) => {
+                debug_assert!(false, "a request that generates has an answer");
+            }
+        }
+    }
+}
+
+fn common_prefix(a: &[u32], b: &[u32]) -> usize {
+    a.iter().zip(b).take_while(|(a, b)| a == b).count()
+}
+
+fn milliseconds(duration: std::time::Duration) -> f64 {
+    duration.as_secs_f64() * 1000.0
+}

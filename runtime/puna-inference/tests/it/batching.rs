@@ -1,0 +1,348 @@
+//! Many requests at a time: each gets what it gets alone.
+
+use std::time::{Duration, Instant};
+
+use futures_util::{StreamExt, future::join_all};
+use puna_core::{CancellationToken, ErrorKind, GenerateRequest, Message, Model, ModelEvent, StopReason};
+use puna_inference::{EngineStatus, OnnxModel};
+use puna_text::Tokenizer;
+
+use crate::{answer, ask, ask_with, bundled, load, load_with, read, toy::Toy};
+
+/// Requests of different lengths and ends.
+fn questions(count: usize) -> Vec<GenerateRequest> {
+    let questions = [
+        "Hello",
+        "Repeat: one two three four five six seven eight nine ten",
+        "What is my name?",
+        "Thanks!",
+        "Repeat: a b c",
+        "Who wrote Hamlet?",
+    ];
+    (0..count)
+        .map(|number| {
+            let words: Vec<String> = (0..number * 13 % 60).map(|word| format!("w{word}")).collect();
+            let question = format!("{} {}", questions[number % questions.len()], words.join(" "));
+            ask_with(&question, |options| options.max_tokens = Some(8 + number as u32 % 40))
+        })
+        .collect()
+}
+
+/// The answers' texts, asked one after the other of a fresh model.
+async fn alone(folder: &std::path::Path, requests: &[GenerateRequest]) -> Vec<String> {
+    let model = load_with(folder, |options| options.draft_tokens = 0).expect("the model");
+    let mut texts = Vec::new();
+    for request in requests {
+        texts.push(answer(&model, request.clone()).await.0);
+    }
+    texts
+}
+
+/// The answers' texts, asked all at once.
+async fn together(model: &OnnxModel, requests: &[GenerateRequest]) -> Vec<String> {
+    join_all(requests.iter().map(|request| answer(model, request.clone())))
+        .await
+        .into_iter()
+        .map(|(text, _)| text)
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn together_as_alone() {
+    let growing = Toy::default().folder(2048, None);
+    let last = Toy { rows: crate::toy::Rows::Last, ..Toy::default() }.folder(2048, None);
+    let fixed = Toy { fixed: Some(400), ..Toy::default() }.folder(400, None);
+    for (folder, batches) in [
+        (bundled(), true),
+        (growing.path().to_owned(), false),
+        (last.path().to_owned(), false),
+        (fixed.path().to_owned(), false),
+    ] {
+        let requests = questions(24);
+        let expected = alone(&folder, &requests).await;
+        for slots in [1, 3, 8] {
+            let model = load_with(&folder, |options| options.slots = slots).expect("the model");
+            assert_eq!((model.details().batches, model.details().slots), (batches, slots));
+            for round in 0..2 {
+                assert_eq!(together(&model, &requests).await, expected, "{slots} slots, round {round}");
+            }
+            let EngineStatus { active, queued, cache_bytes, .. } = idle(&model).await;
+            assert_eq!((active, queued), (0, 0));
+            assert!(cache_bytes > 0, "the conversations are kept");
+        }
+    }
+}
+
+/// The status once nothing runs.
+async fn idle(model: &OnnxModel) -> EngineStatus {
+    let began = Instant::now();
+    loop {
+        let status = model.status();
+        if status.active == 0 && status.queued == 0 {
+            return status;
+        }
+        assert!(began.elapsed() < Duration::from_secs(60), "{status:?}");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+/// Seeded answers too, where the graph's rows do not depend on each other, as the bundled model's.
+#[tokio::test(flavor = "multi_thread")]
+async fn seeds_decide_beside_others() {
+    let mut requests = questions(12);
+    for (number, request) in requests.iter_mut().enumerate() {
+        request.options.temperature = 0.8;
+        request.options.top_p = Some(0.9);
+        request.options.seed = Some(number as u64);
+    }
+    let expected = alone(&bundled(), &requests).await;
+    let model = load(&bundled()).expect("the model");
+    assert_eq!(together(&model, &requests).await, expected);
+}
+
+/// Another session with the same beginning finds it computed, while the first still runs and after.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_beginning_is_computed_once() {
+    let system: Vec<String> = (0..200).map(|word| format!("rule{word}")).collect();
+    let session = |question: &str| {
+        let mut request = ask_with(question, |options| options.max_tokens = Some(30));
+        request.messages.insert(0, Message::system(system.join(" ")));
+        request
+    };
+    let requests: Vec<_> = ["Hello", "What is my name?", "Who wrote Hamlet?", "Thanks!"].map(session).into();
+    let expected = alone(&bundled(), &requests).await;
+    let model = load(&bundled()).expect("the model");
+    let answers = join_all(requests.iter().map(|request| answer(&model, request.clone()))).await;
+    let mut computed = 0;
+    for ((text, completion), expected) in answers.iter().zip(&expected) {
+        assert_eq!(text, expected);
+        computed += completion.usage.prompt_tokens - completion.usage.cached_tokens;
+    }
+    let prompt = answers[0].1.usage.prompt_tokens;
+    assert!(
+        prompt > 500 && computed < prompt * 3 / 2,
+        "{computed} tokens of prompts of {prompt} were computed"
+    );
+    // A conversation that goes on, beside a new one: each finds its own.
+    let mut longer = requests[0].clone();
+    longer.messages.extend([Message::assistant(answers[0].0.clone()), Message::user("Thanks!")]);
+    let more = [longer, session("Good bye")];
+    let expected = alone(&bundled(), &more).await;
+    for ((text, completion), expected) in
+        join_all(more.iter().map(|request| answer(&model, request.clone()))).await.iter().zip(&expected)
+    {
+        let usage = completion.usage;
+        assert_eq!(text, expected);
+        assert!(usage.cached_tokens * 10 > usage.prompt_tokens * 8, "{usage:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn several_choices_cost_one_prompt() {
+    let model = load(&bundled()).expect("the model");
+    let words: Vec<String> = (0..150).map(|word| format!("w{word}")).collect();
+    let mut request = ask_with(&words.join(" "), |options| {
+        options.temperature = 3.0;
+        options.seed = Some(5);
+        options.max_tokens = Some(12);
+    });
+    let streams = model.choices(&request, 4).expect("the choices");
+    let choices = join_all(streams.into_iter().map(read)).await;
+    let choices: Vec<_> = choices.into_iter().map(|choice| choice.expect("an answer")).collect();
+    let computed: u64 =
+        choices.iter().map(|(_, choice)| choice.usage.prompt_tokens - choice.usage.cached_tokens).sum();
+    let prompt = choices[0].1.usage.prompt_tokens;
+    assert!(prompt > 400 && computed < prompt + 4 * 128, "{computed} computed of {prompt}");
+    for (index, (text, _)) in choices.iter().enumerate() {
+        request.options.seed = Some(5 + index as u64);
+        let (expected, _) = answer(&load(&bundled()).expect("the model"), request.clone()).await;
+        assert_eq!(*text, expected, "choice {index}");
+    }
+    assert!(choices.iter().any(|(text, _)| *text != choices[0].0), "the seeds differ");
+    for count in [0, 9] {
+        let Err(error) = model.choices(&request, count) else { panic!("{count} choices") };
+        assert_eq!(error.kind(), ErrorKind::InvalidInput);
+        assert!(error.to_string().contains("from 1 to 8"), "{error}");
+    }
+}
+
+/// Guessing ahead saves steps where the answer repeats what was said, and changes nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn guesses_change_nothing() {
+    let model = load(&bundled()).expect("the model");
+    let requests = questions(24);
+    let expected = alone(&bundled(), &requests).await;
+    let (mut drafted, mut accepted) = (0, 0);
+    for (request, expected) in requests.iter().zip(&expected) {
+        let (text, completion) = answer(&model, request.clone()).await;
+        assert_eq!(text, *expected);
+        assert!(completion.usage.accepted_tokens <= completion.usage.drafted_tokens);
+        drafted += completion.usage.drafted_tokens;
+        accepted += completion.usage.accepted_tokens;
+    }
+    assert!(accepted > 20 && accepted < drafted, "{accepted} of {drafted}");
+    let plain = load_with(&bundled(), |options| options.draft_tokens = 0).expect("the model");
+    let (_, completion) = answer(&plain, requests[1].clone()).await;
+    assert_eq!(completion.usage.drafted_tokens, 0);
+}
+
+/// The deterministic setting: alone, beside others, cached or fresh, whatever the seed.
+#[tokio::test(flavor = "multi_thread")]
+async fn deterministic_to_the_bit() {
+    let load = |slots| {
+        load_with(&bundled(), |options| {
+            options.deterministic = true;
+            options.slots = slots;
+        })
+        .expect("the model")
+    };
+    let mut requests = questions(10);
+    for (number, request) in requests.iter_mut().enumerate() {
+        // So flat that any other bit changes the answer soon.
+        request.options.temperature = 6.0;
+        request.options.seed = Some(number as u64);
+    }
+    let mut expected = Vec::new();
+    for request in &requests {
+        expected.push(answer(&load(1), request.clone()).await.0);
+    }
+    let model = load(8);
+    for _ in 0..2 {
+        assert_eq!(together(&model, &requests).await, expected);
+    }
+}
+
+/// How likely tokens are does not depend on how they were computed, and adds up.
+#[tokio::test(flavor = "multi_thread")]
+async fn scores() {
+    let model = load(&bundled()).expect("the model");
+    let tokens =
+        model.prompt(&ask("Repeat: one two three four five six seven eight nine")).expect("a prompt");
+    let whole = model.score(&tokens, 1, 3).await.expect("scores");
+    assert_eq!(whole.len(), tokens.len() - 1);
+    for (score, token) in whole.iter().zip(&tokens[1..]) {
+        assert_eq!(score.token, *token);
+        assert!(score.logprob <= 0.0 && score.top.len() == 3, "{score:?}");
+        assert!(score.top.is_sorted_by(|a, b| a.1 >= b.1), "{score:?}");
+        assert!(score.logprob <= score.top[0].1);
+        if let Some((_, logprob)) = score.top.iter().find(|(other, _)| other == token) {
+            assert_eq!(*logprob, score.logprob);
+        }
+    }
+    // All of the vocabulary but the likeliest 20 has what is left.
+    let top = model.score(&tokens, tokens.len() - 1, 20).await.expect("scores");
+    let sum: f64 = top[0].top.iter().map(|(_, logprob)| logprob.exp()).sum();
+    assert!(sum > 0.5 && sum <= 1.0 + 1e-9, "{sum}");
+    // From another place, and beside others.
+    for from in [2, tokens.len() / 2, tokens.len() - 1] {
+        let (part, _) = tokio::join!(model.score(&tokens, from, 0), answer(&model, ask("Hello")));
+        for (part, whole) in part.expect("scores").iter().zip(&whole[from - 1..]) {
+            assert_eq!(part.token, whole.token);
+            assert!((part.logprob - whole.logprob).abs() < 1e-3, "{part:?} {whole:?}");
+        }
+    }
+    // What greedy decoding writes is what is likeliest.
+    let request = ask_with("Repeat: one two three", |options| options.max_tokens = Some(6));
+    let (text, _) = answer(&model, request.clone()).await;
+    let mut tokens = model.prompt(&request).expect("a prompt");
+    let from = tokens.len();
+    tokens
+        .extend(Tokenizer::from_folder(&bundled()).expect("a tokenizer").encode_text(&text).expect("tokens"));
+    for score in model.score(&tokens, from, 1).await.expect("scores") {
+        assert_eq!(score.token, score.top[0].0, "{score:?} in `{text}`");
+    }
+    for (tokens, from, top, part) in [
+        (&tokens[..3], 0, 0, "from `0` of 3"),
+        (&tokens[..3], 3, 0, "from `3` of 3"),
+        (&tokens[..3], 1, 21, "at most 20"),
+    ] {
+        let error = model.score(tokens, from, top).await.expect_err("nothing to score");
+        assert_eq!(error.kind(), ErrorKind::InvalidInput);
+        assert!(error.to_string().contains(part), "{error}");
+    }
+    let error = model.score(&vec![5; 100_000], 1, 0).await.expect_err("too long");
+    assert_eq!(error.kind(), ErrorKind::ContextOverflow);
+    let error = model.score(&[1, 4_000_000_000], 1, 0).await.expect_err("no token");
+    assert_eq!(error.kind(), ErrorKind::InvalidInput);
+}
+
+/// Keys and values keep to their budget: old conversations go first, then requests wait, and what never fits is told.
+#[tokio::test(flavor = "multi_thread")]
+async fn memory_has_a_budget() {
+    let whole = load(&bundled()).expect("the model");
+    let token = whole.details().cache_bytes_per_token as u64;
+    let requests = questions(24);
+    let expected = alone(&bundled(), &requests).await;
+    // Room for two of the longest at a time.
+    let budget = 1_000 * token;
+    let model = load_with(&bundled(), |options| options.cache_memory = Some(budget)).expect("the model");
+    assert_eq!(together(&model, &requests).await, expected);
+    let status = idle(&model).await;
+    assert!(status.cache_bytes > 0 && status.cache_bytes <= budget, "{status:?}");
+    assert_eq!(status.cache_budget_bytes, budget);
+    let words: Vec<String> = (0..350).map(|word| format!("w{word}")).collect();
+    let stream = model.generate(ask(&words.join(" "))).await.expect("a place in the queue");
+    let error = read(stream).await.expect_err("it does not fit");
+    assert_eq!(error.kind(), ErrorKind::ResourceExhausted);
+    for part in ["cache_memory", &budget.to_string()] {
+        assert!(error.to_string().contains(part), "no `{part}` in {error}");
+    }
+    assert_eq!(together(&model, &requests[..4]).await, expected[..4], "the model goes on");
+    // An answer that outgrows what is left says so.
+    let endless = Toy { constant: true, ..Toy::default() }.folder(20_000, None);
+    let model =
+        load_with(endless.path(), |options| options.cache_memory = Some(700 * 16)).expect("the model");
+    let error =
+        read(model.generate(ask("Hello")).await.expect("a place")).await.expect_err("it grows too long");
+    assert_eq!(error.kind(), ErrorKind::ResourceExhausted);
+    assert!(error.to_string().contains("cache_memory"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_waits_can_go_and_too_many_are_refused() {
+    let folder = Toy { constant: true, ..Toy::default() }.folder(20_000, None);
+    let model = load_with(folder.path(), |options| {
+        options.slots = 1;
+        options.queue = 3;
+    })
+    .expect("the model");
+    let first = CancellationToken::new();
+    let mut request = ask("Hello");
+    request.cancel = first.clone();
+    let mut running = model.generate(request.clone()).await.expect("a place");
+    assert!(running.next().await.is_some(), "it runs");
+    // One waits to be cancelled, one for a deadline, one until nobody reads.
+    let second = CancellationToken::new();
+    request.cancel = second.clone();
+    let cancelled = model.generate(request.clone()).await.expect("a place");
+    let mut late = ask("Hello");
+    late.deadline = Some(Instant::now() + Duration::from_millis(5));
+    let late = model.generate(late).await.expect("a place");
+    let abandoned = model.generate(ask("Hello")).await.expect("a place");
+    let Err(error) = model.generate(ask("Hello")).await else { panic!("three wait") };
+    assert_eq!(error.kind(), ErrorKind::ResourceExhausted);
+    assert!(error.to_string().contains("3 requests wait"), "{error}");
+    assert_eq!((model.status().active, model.status().queued), (1, 3));
+    drop(abandoned);
+    second.cancel();
+    for (stream, stop) in [(cancelled, StopReason::Cancelled), (late, StopReason::Deadline)] {
+        let (text, completion) = read(stream).await.expect("an outcome");
+        assert_eq!((text.as_str(), completion.stop), ("", stop), "while the first runs");
+    }
+    first.cancel();
+    let mut end = None;
+    while let Some(event) = running.next().await {
+        if let ModelEvent::Finished(completion) = event.expect("an event") {
+            end = Some(completion.stop);
+        }
+    }
+    assert_eq!(end, Some(StopReason::Cancelled));
+    idle(&model).await;
+    for slots in [0, 257] {
+        let Err(error) = load_with(folder.path(), |options| options.slots = slots) else {
+            panic!("{slots} slots")
+        };
+        assert_eq!(error.kind(), ErrorKind::InvalidInput);
+        assert!(error.to_string().contains(&format!("`slots` is `{slots}`")), "{error}");
+    }
+}
