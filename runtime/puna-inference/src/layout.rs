@@ -4,7 +4,7 @@ use ort::{
 };
 use puna_core::{Error, ErrorKind, Result};
 
-use crate::folder::Sizes;
+use crate::folder::{MAX_CONTEXT, MAX_HEADS, MAX_VOCABULARY, MAX_WIDTH, Sizes};
 
 /// The names and shapes of a graph's inputs and outputs, read from the graph itself.
 #[derive(Clone, Debug)]
@@ -59,7 +59,7 @@ impl Layout {
         })?;
         let (logits_type, logits_shape) = tensor(logits).map_err(&invalid)?;
         let vocab_size = match logits_shape[..] {
-            [_, _, vocab] => known(vocab, sizes.vocab_size),
+            [_, _, vocab] => known(vocab, sizes.vocab_size, MAX_VOCABULARY).map_err(&invalid)?,
             _ => None,
         };
         let vocab_size = vocab_size.ok_or_else(|| {
@@ -86,6 +86,11 @@ impl Layout {
         };
         let mut has_ids = false;
         for input in session.inputs() {
+            let wanted = if input.name() == USE_CACHE_BRANCH {
+                TensorElementType::Bool
+            } else {
+                TensorElementType::Int64
+            };
             match input.name() {
                 INPUT_IDS => has_ids = true,
                 ATTENTION_MASK => layout.attention_mask = true,
@@ -95,9 +100,17 @@ impl Layout {
                     layout.logits_to_keep = Some(name.to_owned())
                 }
                 name if name.starts_with("past") => {
-                    layout.cache.push(cache_tensor(input, outputs, sizes).map_err(&invalid)?)
+                    layout.cache.push(cache_tensor(input, outputs, sizes).map_err(&invalid)?);
+                    continue;
                 }
                 name => return Err(invalid(format!("needs the input `{name}`, which is none of a Llama's"))),
+            }
+            let (element, _) = tensor(input).map_err(&invalid)?;
+            if element != wanted {
+                return Err(invalid(format!(
+                    "has the input `{}` of type {element}, not {wanted}; export it again",
+                    input.name()
+                )));
             }
         }
         let rows = |input: &Outlet| tensor(input).ok().and_then(|(_, shape)| shape.first().copied());
@@ -126,10 +139,10 @@ impl Layout {
 /// Matches `past_key_values.N.key` (optimum, genai) or `past_N_key`-like names with their output.
 fn cache_tensor(input: &Outlet, outputs: &[Outlet], sizes: Sizes) -> Result<CacheTensor, String> {
     let past = input.name();
-    let present = ["past_key_values", "past"]
+    let output = ["past_key_values", "past"]
         .iter()
         .filter_map(|prefix| Some(format!("present{}", past.strip_prefix(prefix)?)))
-        .find(|name| outputs.iter().any(|output| output.name() == name))
+        .find_map(|name| outputs.iter().find(|output| output.name() == name))
         .ok_or_else(|| format!("has the input `{past}` and no output `present…` to match it"))?;
     let (element, shape) = tensor(input)?;
     let invalid = || {
@@ -138,19 +151,34 @@ fn cache_tensor(input: &Outlet, outputs: &[Outlet], sizes: Sizes) -> Result<Cach
         )
     };
     let [_, heads, length, head_dim] = shape[..] else { return Err(invalid()) };
+    let (present_element, present_shape) = tensor(output)?;
+    let agrees = |dimension: usize| match present_shape.get(dimension) {
+        Some(present) => *present < 0 || shape[dimension] < 0 || *present == shape[dimension],
+        None => false,
+    };
+    if present_element != element || present_shape.len() != 4 || !agrees(1) || !agrees(3) {
+        return Err(format!(
+            "takes `{past}` as {element} {shape:?} and gives `{}` as {present_element} {present_shape:?}: one cannot follow the other",
+            output.name()
+        ));
+    }
     Ok(CacheTensor {
         past: past.to_owned(),
-        present,
-        heads: known(heads, sizes.kv_heads).ok_or_else(invalid)?,
-        head_dim: known(head_dim, sizes.head_dim).ok_or_else(invalid)?,
+        present: output.name().to_owned(),
+        heads: known(heads, sizes.kv_heads, MAX_HEADS)?.ok_or_else(invalid)?,
+        head_dim: known(head_dim, sizes.head_dim, MAX_WIDTH)?.ok_or_else(invalid)?,
         element,
-        fixed_length: known(length, None),
+        fixed_length: known(length, None, MAX_CONTEXT)?,
     })
 }
 
-/// A dimension of the graph, or the size that stands for an open one.
-fn known(dimension: i64, open: Option<usize>) -> Option<usize> {
-    usize::try_from(dimension).ok().filter(|size| *size > 0).or(open)
+/// A dimension of the graph, or the size that stands for an open one (`-1`).
+fn known(dimension: i64, open: Option<usize>, most: u64) -> Result<Option<usize>, String> {
+    match u64::try_from(dimension) {
+        Ok(size) if (1..=most).contains(&size) => Ok(usize::try_from(size).ok()),
+        Ok(size) => Err(format!("has a dimension of {size}, which is not from 1 to {most}")),
+        Err(_) => Ok(open),
+    }
 }
 
 fn tensor(outlet: &Outlet) -> Result<(TensorElementType, Vec<i64>), String> {

@@ -20,7 +20,7 @@ mod score;
 mod worker;
 
 pub use engine::EngineStatus;
-pub use folder::{ModelFolder, Sizes};
+pub use folder::{Exporter, FolderOptions, GenerationDefaults, ModelFolder, Sizes, Variant};
 pub use model::{LoadOptions, ModelDetails, ModelReport, OnnxModel, examine};
 pub use runtime::{Runtime, RuntimeReport, report};
 pub use sampler::Sampler;

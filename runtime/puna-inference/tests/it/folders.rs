@@ -30,7 +30,7 @@ fn remove(folder: &Path, name: &str) {
 #[test]
 fn what_is_wrong_is_named() {
     type Damage = fn(&Path);
-    let cases: [(&[&str], Damage, ErrorKind); 18] = [
+    let cases: [(&[&str], Damage, ErrorKind); 19] = [
         (&["model.onnx"], |folder| remove(folder, "model.onnx"), ErrorKind::NotFound),
         (&["model.onnx"], |folder| cut(folder, "model.onnx", 0), ErrorKind::Corrupt),
         (&["model.onnx"], |folder| cut(folder, "model.onnx", 2000), ErrorKind::Corrupt),
@@ -39,8 +39,23 @@ fn what_is_wrong_is_named() {
             |folder| fs::write(folder.join("model.onnx"), "no graph").expect("a file"),
             ErrorKind::Corrupt,
         ),
-        (&["model.onnx"], |folder| remove(folder, "model.onnx.data"), ErrorKind::Corrupt),
-        (&["model.onnx"], |folder| cut(folder, "model.onnx.data", 1000), ErrorKind::Corrupt),
+        (&["model.onnx.data", "is missing"], |folder| remove(folder, "model.onnx.data"), ErrorKind::NotFound),
+        (
+            &["model.onnx.data", "1000 bytes", "cut"],
+            |folder| cut(folder, "model.onnx.data", 1000),
+            ErrorKind::Corrupt,
+        ),
+        (
+            &["model.onnx.data", "git lfs pull"],
+            |folder| {
+                fs::write(
+                    folder.join("model.onnx.data"),
+                    "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 10247168\n",
+                )
+                .expect("a file");
+            },
+            ErrorKind::Corrupt,
+        ),
         (&["tokenizer.json"], |folder| remove(folder, "tokenizer.json"), ErrorKind::NotFound),
         (&["config.json"], |folder| cut(folder, "config.json", 20), ErrorKind::InvalidInput),
         (&["genai_config.json"], |folder| cut(folder, "genai_config.json", 20), ErrorKind::InvalidInput),
@@ -194,9 +209,14 @@ fn a_folder_is_examined_without_its_graph() {
         .sum();
     assert_eq!(report.graph_bytes, on_disk);
     assert!(report.context_length >= 1024 && report.vocabulary > 1000, "{report:?}");
-    let folder = copy();
-    cut(folder.path(), "model.onnx", 10);
-    examine(folder.path()).expect("the graph is not read");
+    // Whether its files are whole is told all the same.
+    for (name, length) in [("model.onnx", 10), ("model.onnx.data", on_disk / 2)] {
+        let folder = copy();
+        cut(folder.path(), name, length);
+        let error = examine(folder.path()).expect_err("a part of a file");
+        assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+        assert!(error.to_string().contains(name), "{error}");
+    }
 }
 
 /// What the configuration files say, where they differ and where one is missing.

@@ -9,6 +9,7 @@ mod generate;
 mod provision;
 mod sampler;
 mod toy;
+mod variants;
 
 use std::{
     fs,
