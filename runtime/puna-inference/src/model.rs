@@ -1,13 +1,16 @@
-use std::path::Path;
+use std::{path::Path, time::Instant};
 
 use async_trait::async_trait;
 use futures_util::stream;
-use puna_core::{Error, ErrorKind, GenerateRequest, Model, ModelInfo, ModelStream, Result};
+use puna_core::{
+    CancellationToken, Error, ErrorKind, GenerateOptions, GenerateRequest, Model, ModelInfo, ModelStream,
+    Result,
+};
 use puna_text::{ChatTemplate, Tokenizer};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
-    LoadOptions, ModelDetails, Runtime, Sampler, TokenScore,
+    LoadOptions, ModelDetails, Perplexity, Runtime, Sampler, TokenScore,
     engine::{Engine, EngineStatus, Generate, Job, Score, Task},
     load::{self, Loaded, MEMORY_SHARE, free_memory},
     worker::{Worker, WorkerOptions},
@@ -21,6 +24,21 @@ pub struct OnnxModel {
     template: ChatTemplate,
     engine: Engine,
     details: ModelDetails,
+}
+
+/// Tokens to continue as they stand.
+#[derive(Clone, Debug, Default)]
+pub struct CompletionRequest {
+    /// The tokens.
+    pub prompt: Vec<u32>,
+    /// How to continue.
+    pub options: GenerateOptions,
+    /// Whether to go on after the tokens that end an answer, as measuring speed does.
+    pub ignore_end: bool,
+    /// Stops the generation within one step, with [`StopReason::Cancelled`](puna_core::StopReason::Cancelled).
+    pub cancel: CancellationToken,
+    /// Stops the generation within one step, with [`StopReason::Deadline`](puna_core::StopReason::Deadline).
+    pub deadline: Option<Instant>,
 }
 
 impl OnnxModel {
@@ -63,12 +81,22 @@ impl OnnxModel {
         self.engine.status()
     }
 
-    /// The text as tokens, with the token that begins a text where the model has one.
+    /// A text's tokens: none is added, and the name of a special token is ordinary text.
     ///
     /// # Errors
     /// [`Internal`](ErrorKind::Internal) when the tokenizer fails.
     pub fn tokens(&self, text: &str) -> Result<Vec<u32>> {
         self.tokenizer.encode_text(text)
+    }
+
+    /// Continues tokens as they stand, without a chat template. No tool is called.
+    ///
+    /// # Errors
+    /// Those of [`Model::generate`], and [`InvalidInput`](ErrorKind::InvalidInput) for no tokens.
+    pub fn complete(&self, request: CompletionRequest) -> Result<ModelStream> {
+        let CompletionRequest { prompt, options, ignore_end, cancel, deadline } = request;
+        let request = GenerateRequest { options, cancel, deadline, ..Default::default() };
+        self.start(prompt, request, ignore_end)
     }
 
     /// Several answers to one request, each a stream of its own. The prompt is computed once. With a seed, the first
@@ -89,7 +117,7 @@ impl OnnxModel {
             .map(|index| {
                 let mut options = request.options.clone();
                 options.seed = options.seed.map(|seed| seed.wrapping_add(index as u64));
-                self.start(prompt.clone(), GenerateRequest { options, ..request.clone() })
+                self.start(prompt.clone(), GenerateRequest { options, ..request.clone() }, false)
             })
             .collect()
     }
@@ -131,17 +159,45 @@ impl OnnxModel {
         let (reply, scores) = oneshot::channel();
         self.engine.submit(Job {
             prompt: tokens.to_vec(),
-            cancel: puna_core::CancellationToken::default(),
+            cancel: CancellationToken::default(),
             deadline: None,
             task: Task::Score(Score { from, top, scores: Vec::new(), reply }),
         })?;
         scores.await.map_err(|_| Error::internal("the inference thread has ended; load the model again"))?
     }
 
+    /// How well the model expects a text, from its tokens. A text longer than the context is scored in windows of the
+    /// context's length that overlap by half, so that every token but the first has at least half a context before it
+    /// where there is as much.
+    ///
+    /// # Errors
+    /// [`InvalidInput`](ErrorKind::InvalidInput) for fewer than two tokens.
+    pub async fn perplexity(&self, tokens: &[u32]) -> Result<Perplexity> {
+        if tokens.len() < 2 {
+            return Err(Error::invalid_input(format!(
+                "the perplexity of {} tokens is asked for; there must be two at least",
+                tokens.len()
+            )));
+        }
+        let window = self.info.context_length.max(2);
+        let mut scored = 1;
+        let mut sum = 0.0;
+        while scored < tokens.len() {
+            // The first window is scored whole, the others' second halves.
+            let end = if scored == 1 { window } else { scored + (window / 2).max(1) }.min(tokens.len());
+            let start = end.saturating_sub(window);
+            let scores = self.score(&tokens[start..end], scored - start, 0).await?;
+            sum += scores.iter().map(|score| score.logprob).sum::<f64>();
+            scored = end;
+        }
+        let count = tokens.len() - 1;
+        Ok(Perplexity { tokens: count, logprob: sum, perplexity: (-sum / count as f64).exp() })
+    }
+
     /// Queues a request whose prompt is ready.
-    fn start(&self, prompt: Vec<u32>, request: GenerateRequest) -> Result<ModelStream> {
+    fn start(&self, prompt: Vec<u32>, request: GenerateRequest, ignore_end: bool) -> Result<ModelStream> {
         if prompt.is_empty() {
-            return Err(Error::invalid_input("the prompt is empty: there is no message"));
+            return Err(Error::invalid_input("the prompt is empty: there is nothing to continue"));
         }
         let context = self.info.context_length;
         let asked = request.options.max_tokens.map(|tokens| (tokens as usize).max(1));
@@ -167,6 +223,7 @@ impl OnnxModel {
                 sampler,
                 stop: request.options.stop,
                 calls: !request.tools.is_empty(),
+                ignore_end,
                 events,
             })),
             prompt,
@@ -188,6 +245,6 @@ impl Model for OnnxModel {
     }
 
     async fn generate(&self, request: GenerateRequest) -> Result<ModelStream> {
-        self.start(self.prompt(&request)?, request)
+        self.start(self.prompt(&request)?, request, false)
     }
 }

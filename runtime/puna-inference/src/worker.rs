@@ -554,11 +554,11 @@ impl Active {
         let (Task::Generate(generate), Some(answer)) = (&mut self.job.task, &mut self.answer) else {
             return Ok(());
         };
-        let Generate { sampler, max_tokens, asked, events, .. } = &mut **generate;
+        let Generate { sampler, max_tokens, asked, ignore_end, events, .. } = &mut **generate;
         let token = sampler.choose(logits.row(index));
         self.next = Some(token);
         answer.usage.completion_tokens += 1;
-        if eos.contains(&token) {
+        if !*ignore_end && eos.contains(&token) {
             return Err(Stopped::Reason(StopReason::EndOfTurn));
         }
         if answer.take(token, events)? {
