@@ -25,7 +25,7 @@ mod worker;
 pub use engine::EngineStatus;
 pub use folder::{Exporter, FolderOptions, GenerationDefaults, ModelFolder, Sizes, Variant};
 pub use graphs::CompanionUse;
-pub use load::{LoadOptions, ModelDetails};
+pub use load::{LoadOptions, ModelDetails, TemplateKind};
 pub use model::{CompletionRequest, OnnxModel};
 pub use report::{ModelReport, examine};
 pub use runtime::{Runtime, RuntimeReport, report};

@@ -55,6 +55,8 @@ pub struct LoadOptions {
     /// What a folder's second graph, its companion, is used for. Without it, prompts go through the companion where
     /// there is one, where memory allows and where it is measured to be faster.
     pub companion: Option<CompanionUse>,
+    /// Whether a folder without a chat template is refused. Texts can be continued and scored without one.
+    pub needs_template: bool,
 }
 
 impl Default for LoadOptions {
@@ -70,6 +72,7 @@ impl Default for LoadOptions {
             draft_tokens: DEFAULT_DRAFT_TOKENS,
             folder: FolderOptions::default(),
             companion: None,
+            needs_template: true,
         }
     }
 }
@@ -87,6 +90,12 @@ pub struct ModelDetails {
     pub cache_in_place: bool,
     /// What a token's keys and values take up, in bytes.
     pub cache_bytes_per_token: usize,
+    /// The type of keys and values, `f32`, and where layers differ of the first.
+    pub cache_type: String,
+    /// The type of the logits.
+    pub logits_type: String,
+    /// Whether there is a chat template, and whether it has a place for tools.
+    pub template: TemplateKind,
     /// Whether a prompt's step gives logits for its last position alone.
     pub last_logits_only: bool,
     /// Whether answers are computed together in one step.
@@ -103,11 +112,23 @@ pub struct ModelDetails {
     pub prefill_speedup: Option<f64>,
 }
 
+/// What a model's chat template takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TemplateKind {
+    /// There is none.
+    Missing,
+    /// Conversations.
+    Chat,
+    /// Conversations with tools.
+    ChatWithTools,
+}
+
 /// What a folder's files gave.
 pub(crate) struct Loaded {
     pub graphs: Graphs,
     pub tokenizer: Tokenizer,
-    pub template: ChatTemplate,
+    pub template: Option<ChatTemplate>,
     pub eos: Vec<u32>,
     pub details: ModelDetails,
 }
@@ -122,7 +143,11 @@ pub(crate) fn load(runtime: &Runtime, folder: &Path, options: &LoadOptions) -> R
     }
     let found = ModelFolder::open_with(folder, &options.folder)?;
     let tokenizer = Tokenizer::from_folder(folder)?;
-    let template = ChatTemplate::from_folder(folder, &tokenizer)?;
+    let template = match ChatTemplate::from_folder(folder, &tokenizer) {
+        Ok(template) => Some(template),
+        Err(error) if error.kind() == ErrorKind::NotFound && !options.needs_template => None,
+        Err(error) => return Err(error),
+    };
     let threads = options.threads.unwrap_or_else(default_threads);
     let context = options.context_limit.unwrap_or(usize::MAX).min(found.context_length);
     let open = |file: &Path| {
@@ -153,6 +178,13 @@ pub(crate) fn load(runtime: &Runtime, folder: &Path, options: &LoadOptions) -> R
         vocabulary: layout.vocab_size,
         cache_in_place: graph.kind() == CacheKind::Shared,
         cache_bytes_per_token: layout.cache.iter().map(CacheTensor::bytes_per_token).sum(),
+        cache_type: layout.cache.first().map(|tensor| tensor.element.to_string()).unwrap_or_default(),
+        logits_type: layout.logits_type.to_string(),
+        template: match &template {
+            None => TemplateKind::Missing,
+            Some(template) if template.takes_tools() => TemplateKind::ChatWithTools,
+            Some(_) => TemplateKind::Chat,
+        },
         last_logits_only: layout.last_logits_only || layout.logits_to_keep.is_some(),
         batches: graph.batches(),
         slots: options.slots,

@@ -21,7 +21,7 @@ use crate::{
 pub struct OnnxModel {
     info: ModelInfo,
     tokenizer: Tokenizer,
-    template: ChatTemplate,
+    template: Option<ChatTemplate>,
     engine: Engine,
     details: ModelDetails,
 }
@@ -72,7 +72,13 @@ impl OnnxModel {
     /// # Errors
     /// [`InvalidInput`](ErrorKind::InvalidInput) for messages that the model's template does not take.
     pub fn prompt(&self, request: &GenerateRequest) -> Result<Vec<u32>> {
-        let prompt = self.template.render(&request.messages, &request.tools)?;
+        let template = self.template.as_ref().ok_or_else(|| {
+            Error::new(
+                ErrorKind::NotFound,
+                format!("the model `{}` has no chat template; only texts can be continued", self.info.name),
+            )
+        })?;
+        let prompt = template.render(&request.messages, &request.tools)?;
         self.tokenizer.encode_prompt(&prompt)
     }
 
@@ -81,12 +87,23 @@ impl OnnxModel {
         self.engine.status()
     }
 
-    /// A text's tokens: none is added, and the name of a special token is ordinary text.
+    /// A text's tokens, after those that begin a text where the model has them. The name of a special token is
+    /// ordinary text.
     ///
     /// # Errors
     /// [`Internal`](ErrorKind::Internal) when the tokenizer fails.
     pub fn tokens(&self, text: &str) -> Result<Vec<u32>> {
-        self.tokenizer.encode_text(text)
+        let mut tokens = self.tokenizer.start_tokens()?;
+        tokens.extend(self.tokenizer.encode_text(text)?);
+        Ok(tokens)
+    }
+
+    /// The text of tokens, without special ones.
+    ///
+    /// # Errors
+    /// [`Internal`](ErrorKind::Internal) when the tokenizer fails.
+    pub fn text(&self, tokens: &[u32]) -> Result<String> {
+        self.tokenizer.decode(tokens)
     }
 
     /// Continues tokens as they stand, without a chat template. No tool is called.
@@ -181,17 +198,16 @@ impl OnnxModel {
         }
         let window = self.info.context_length.max(2);
         let mut scored = 1;
-        let mut sum = 0.0;
+        let mut logprobs = Vec::with_capacity(tokens.len());
         while scored < tokens.len() {
             // The first window is scored whole, the others' second halves.
             let end = if scored == 1 { window } else { scored + (window / 2).max(1) }.min(tokens.len());
             let start = end.saturating_sub(window);
             let scores = self.score(&tokens[start..end], scored - start, 0).await?;
-            sum += scores.iter().map(|score| score.logprob).sum::<f64>();
+            logprobs.extend(scores.iter().map(|score| score.logprob));
             scored = end;
         }
-        let count = tokens.len() - 1;
-        Ok(Perplexity { tokens: count, logprob: sum, perplexity: (-sum / count as f64).exp() })
+        Ok(Perplexity::of(logprobs))
     }
 
     /// Queues a request whose prompt is ready.

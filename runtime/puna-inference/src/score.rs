@@ -22,6 +22,18 @@ pub struct Perplexity {
     pub perplexity: f64,
 }
 
+impl Perplexity {
+    /// Of tokens' log-probabilities; there must be one at least.
+    pub fn of(logprobs: impl IntoIterator<Item = f64>) -> Self {
+        let (mut tokens, mut logprob) = (0, 0.0);
+        for value in logprobs {
+            tokens += 1;
+            logprob += value;
+        }
+        Self { tokens, logprob, perplexity: (-logprob / tokens as f64).exp() }
+    }
+}
+
 impl TokenScore {
     /// Of a token, from the logits before it, with the `top` likeliest tokens. What is not a number counts as
     /// impossible.

@@ -36,7 +36,7 @@ const DEFAULT_CONTEXT: usize = 2048;
 /// `q8`, `int8`, `uint8`, `fp32`, `q4f16`, `fp16`, `bnb4`: every step reads all weights, so fewer bits are
 /// faster, except that 16-bit floats are widened in every step and come after 32-bit ones. A graph that
 /// `genai_config.json` names is taken before all others.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub struct ModelFolder {
     /// The folder.
     pub path: PathBuf,
