@@ -27,6 +27,9 @@ const HALF_PRECISION_ORDER: [&str; 9] =
 /// Most entries of a folder looked at: bounds the time for folders that hold something else.
 const MAX_ENTRIES: usize = 10_000;
 
+/// Most names in a message.
+const MAX_SHOWN: usize = 20;
+
 /// A graph in a model's folder. Several there are the same model with weights of different types.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Variant {
@@ -95,7 +98,13 @@ pub(super) fn called<'a>(variants: &'a [Variant], wanted: &str, folder: &Path) -
 pub(super) fn names(variants: &[Variant]) -> String {
     let mut names: Vec<String> = variants.iter().map(|variant| format!("`{}`", variant.name)).collect();
     names.dedup();
-    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+    let more = names.len().saturating_sub(MAX_SHOWN);
+    names.truncate(MAX_SHOWN);
+    match (names.is_empty(), more) {
+        (true, _) => "none".to_owned(),
+        (_, 0) => names.join(", "),
+        _ => format!("{} and {more} more", names.join(", ")),
+    }
 }
 
 fn name_of_suffix(suffix: &str) -> &str {
