@@ -138,6 +138,9 @@ pub struct Usage {
     pub prefill_ms: f64,
     /// Time to generate, in milliseconds.
     pub decode_ms: f64,
+    /// Tokens of the prompt that another graph computed than the one that generates.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub companion_tokens: u64,
     /// Tokens guessed ahead and computed with the ones before them.
     #[serde(skip_serializing_if = "is_zero")]
     pub drafted_tokens: u64,
@@ -157,6 +160,7 @@ impl std::ops::AddAssign for Usage {
         self.completion_tokens += other.completion_tokens;
         self.prefill_ms += other.prefill_ms;
         self.decode_ms += other.decode_ms;
+        self.companion_tokens += other.companion_tokens;
         self.drafted_tokens += other.drafted_tokens;
         self.accepted_tokens += other.accepted_tokens;
     }

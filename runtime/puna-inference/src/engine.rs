@@ -45,6 +45,8 @@ pub(crate) struct Generate {
     pub stop: Vec<String>,
     /// Whether text may be a tool call.
     pub calls: bool,
+    /// Whether the tokens that end an answer do not end this one.
+    pub ignore_end: bool,
     pub events: Events,
 }
 

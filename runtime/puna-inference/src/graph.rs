@@ -13,7 +13,7 @@ use crate::{
     cache::{Cache, CacheKind, Store},
     folder::Sizes,
     layout::{ATTENTION_MASK, INPUT_IDS, LOGITS, Layout, POSITION_IDS, USE_CACHE_BRANCH},
-    runtime::Runtime,
+    runtime::{Runtime, log_level},
 };
 
 /// What a graph needs to be opened.
@@ -501,6 +501,7 @@ fn open_session(runtime: &Runtime, options: &GraphOptions<'_>) -> Result<Session
         let builder = builder.with_intra_threads(options.threads).map_err(plain)?;
         // Shapes change with every step: a plan for one of them helps no other.
         let builder = builder.with_memory_pattern(false).map_err(plain)?;
+        let builder = builder.with_log_level(log_level()).map_err(plain)?;
         builder.with_intra_op_spinning(options.spinning).map_err(plain)
     };
     let mut builder = configured().map_err(|error| error.message().to_owned())?;

@@ -25,7 +25,7 @@ pub(crate) struct Layout {
 }
 
 /// One tensor of the cache, of shape `[batch, kv_heads, length, head_dim]`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct CacheTensor {
     pub(crate) past: String,
     pub(crate) present: String,

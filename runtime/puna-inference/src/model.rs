@@ -1,153 +1,44 @@
-use std::path::{Path, PathBuf};
+use std::{path::Path, time::Instant};
 
 use async_trait::async_trait;
 use futures_util::stream;
-use puna_core::{Error, ErrorKind, GenerateRequest, Model, ModelInfo, ModelStream, Result};
+use puna_core::{
+    CancellationToken, Error, ErrorKind, GenerateOptions, GenerateRequest, Model, ModelInfo, ModelStream,
+    Result,
+};
 use puna_text::{ChatTemplate, Tokenizer};
-use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
-    ModelFolder, Runtime, Sampler, TokenScore,
-    cache::CacheKind,
+    LoadOptions, ModelDetails, Perplexity, Runtime, Sampler, TokenScore,
     engine::{Engine, EngineStatus, Generate, Job, Score, Task},
-    graph::{Graph, GraphOptions},
+    load::{self, Loaded, MEMORY_SHARE, free_memory},
     worker::{Worker, WorkerOptions},
 };
-
-/// Requests computed at the same time unless told otherwise: each takes memory only for the tokens it holds.
-const DEFAULT_SLOTS: usize = 8;
-
-/// The most slots: a step's logits take up to half a megabyte for each.
-const MAX_SLOTS: usize = 256;
-
-/// Requests that wait unless told otherwise; more are refused, so that nobody waits without end.
-const DEFAULT_QUEUE: usize = 64;
-
-/// Tokens guessed ahead at most unless told otherwise: a step of a few tokens takes little more time than one of one.
-const DEFAULT_DRAFT_TOKENS: usize = 8;
-
-/// The share of the free memory that keys and values may take unless told otherwise, as a divisor: the host needs
-/// memory too.
-const MEMORY_SHARE: u64 = 2;
-
-/// How a model is loaded.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct LoadOptions {
-    /// Threads for one step; without it, the machine's physical cores.
-    pub threads: Option<usize>,
-    /// Most tokens of prompt and answer together; without it, what the model holds.
-    pub context_limit: Option<usize>,
-    /// Whether idle threads wait in a loop: faster steps, and a busy processor between them.
-    pub spinning: bool,
-    /// Requests computed at the same time, from 1 to 256. More wait in the order they came.
-    pub slots: usize,
-    /// Requests that may wait; more are refused.
-    pub queue: usize,
-    /// The most bytes of keys and values; without it, half of the memory that is free when the model is loaded.
-    pub cache_memory: Option<u64>,
-    /// Whether an answer is the same to the bit whatever runs beside it and whatever is cached. Every answer is then
-    /// computed in steps of its own, and a cached beginning is used in whole chunks of 128 tokens; several answers
-    /// at a time then take as long as one after the other.
-    pub deterministic: bool,
-    /// The most tokens guessed ahead from what the conversation already holds, when a request runs alone; 0 is none.
-    /// The answer is the same with and without.
-    pub draft_tokens: usize,
-}
-
-impl Default for LoadOptions {
-    fn default() -> Self {
-        Self {
-            threads: None,
-            context_limit: None,
-            spinning: true,
-            slots: DEFAULT_SLOTS,
-            queue: DEFAULT_QUEUE,
-            cache_memory: None,
-            deterministic: false,
-            draft_tokens: DEFAULT_DRAFT_TOKENS,
-        }
-    }
-}
 
 /// An ONNX Llama in this process. Requests are computed together, as many as there are slots; more wait in the order
 /// they came.
 pub struct OnnxModel {
     info: ModelInfo,
     tokenizer: Tokenizer,
-    template: ChatTemplate,
+    template: Option<ChatTemplate>,
     engine: Engine,
     details: ModelDetails,
 }
 
-/// What a loaded model turned out to be.
-#[derive(Clone, Debug, Serialize)]
-pub struct ModelDetails {
-    /// Its name.
-    pub name: String,
-    /// Prompt and answer together, in tokens.
-    pub context_length: usize,
-    /// Tokens in the vocabulary.
-    pub vocabulary: usize,
-    /// Whether past and present keys and values are the same memory.
-    pub cache_in_place: bool,
-    /// What a token's keys and values take up, in bytes.
-    pub cache_bytes_per_token: usize,
-    /// Whether a prompt's step gives logits for its last position alone.
-    pub last_logits_only: bool,
-    /// Whether answers are computed together in one step.
-    pub batches: bool,
-    /// Requests computed at the same time at most.
-    pub slots: usize,
-    /// Threads for one step.
-    pub threads: usize,
-}
-
-/// What a model's folder holds, read without loading it.
-#[derive(Clone, Debug, Serialize)]
-pub struct ModelReport {
-    /// The folder.
-    pub path: PathBuf,
-    /// The graph's file.
-    pub graph: PathBuf,
-    /// What the graph's file and the weights beside it take up, in bytes.
-    pub graph_bytes: u64,
-    /// Prompt and answer together, in tokens.
-    pub context_length: usize,
-    /// Tokens in the tokenizer's vocabulary.
-    pub vocabulary: usize,
-}
-
-/// Reads a model's folder without loading the graph.
-///
-/// # Errors
-/// Whatever is missing or not sound.
-pub fn examine(folder: &Path) -> Result<ModelReport> {
-    let found = ModelFolder::open(folder)?;
-    let tokenizer = Tokenizer::from_folder(folder)?;
-    ChatTemplate::from_folder(folder, &tokenizer)?;
-    let graph_bytes =
-        graph_bytes(&found.graph).map_err(|error| Error::from_io("read", &found.graph, error))?;
-    Ok(ModelReport {
-        path: found.path,
-        graph: found.graph,
-        graph_bytes,
-        context_length: found.context_length,
-        vocabulary: tokenizer.vocabulary_size(),
-    })
-}
-
-/// Exporters name the files of weights after the graph: `model.onnx.data`, `model.onnx_data`.
-fn graph_bytes(graph: &Path) -> std::io::Result<u64> {
-    let name = graph.file_name().unwrap_or_default().to_string_lossy();
-    let mut bytes = 0;
-    for entry in std::fs::read_dir(graph.parent().unwrap_or(graph))? {
-        let entry = entry?;
-        if entry.file_name().to_string_lossy().starts_with(&*name) {
-            bytes += entry.metadata()?.len();
-        }
-    }
-    Ok(bytes)
+/// Tokens to continue as they stand.
+#[derive(Clone, Debug, Default)]
+pub struct CompletionRequest {
+    /// The tokens.
+    pub prompt: Vec<u32>,
+    /// How to continue.
+    pub options: GenerateOptions,
+    /// Whether to go on after the tokens that end an answer, as measuring speed does.
+    pub ignore_end: bool,
+    /// Stops the generation within one step, with [`StopReason::Cancelled`](puna_core::StopReason::Cancelled).
+    pub cancel: CancellationToken,
+    /// Stops the generation within one step, with [`StopReason::Deadline`](puna_core::StopReason::Deadline).
+    pub deadline: Option<Instant>,
 }
 
 impl OnnxModel {
@@ -157,53 +48,7 @@ impl OnnxModel {
     /// [`NotFound`](ErrorKind::NotFound) for files that are missing, [`Corrupt`](ErrorKind::Corrupt) for a graph
     /// that does not load, [`InvalidInput`](ErrorKind::InvalidInput) for files that do not belong together.
     pub fn load(runtime: &Runtime, folder: &Path, options: LoadOptions) -> Result<Self> {
-        let found = ModelFolder::open(folder)?;
-        // The cheap parts first: what is missing is told before a large graph is read.
-        let tokenizer = Tokenizer::from_folder(folder)?;
-        let template = ChatTemplate::from_folder(folder, &tokenizer)?;
-        let context =
-            options.context_limit.map_or(found.context_length, |limit| limit.min(found.context_length));
-        let threads = options.threads.unwrap_or_else(default_threads);
-        if !(1..=MAX_SLOTS).contains(&options.slots) {
-            return Err(Error::invalid_input(format!(
-                "`slots` is `{}`; it must be from 1 to {MAX_SLOTS}",
-                options.slots
-            )));
-        }
-        let graph = Graph::open(
-            runtime,
-            GraphOptions {
-                file: &found.graph,
-                threads,
-                spinning: options.spinning,
-                context,
-                sizes: found.sizes,
-                cache: found
-                    .share_buffer
-                    .map(|share| if share { CacheKind::Shared } else { CacheKind::Growing }),
-            },
-        )?;
-        let layout = graph.layout();
-        if tokenizer.vocabulary_size() > layout.vocab_size {
-            return Err(Error::invalid_input(format!(
-                "the tokenizer in `{}` has {} tokens and the graph {}: they belong to different models",
-                folder.display(),
-                tokenizer.vocabulary_size(),
-                layout.vocab_size
-            )));
-        }
-        let details = ModelDetails {
-            name: found.name(),
-            context_length: graph.context(),
-            vocabulary: layout.vocab_size,
-            cache_in_place: graph.kind() == CacheKind::Shared,
-            cache_bytes_per_token: layout.cache.iter().map(crate::layout::CacheTensor::bytes_per_token).sum(),
-            last_logits_only: layout.last_logits_only || layout.logits_to_keep.is_some(),
-            batches: graph.batches(),
-            slots: options.slots,
-            threads,
-        };
-        tracing::debug!(?details, "model loaded");
+        let Loaded { graphs, tokenizer, template, eos, details } = load::load(runtime, folder, &options)?;
         let info = ModelInfo { name: details.name.clone(), context_length: details.context_length };
         let worker = WorkerOptions {
             slots: options.slots,
@@ -212,7 +57,7 @@ impl OnnxModel {
             draft: options.draft_tokens,
         };
         let engine = Engine::start(options.queue, |shared| {
-            Worker::new(graph, tokenizer.clone(), found.eos, worker, shared)
+            Worker::new(graphs, tokenizer.clone(), eos, worker, shared)
         })?;
         Ok(Self { info, tokenizer, template, engine, details })
     }
@@ -227,7 +72,13 @@ impl OnnxModel {
     /// # Errors
     /// [`InvalidInput`](ErrorKind::InvalidInput) for messages that the model's template does not take.
     pub fn prompt(&self, request: &GenerateRequest) -> Result<Vec<u32>> {
-        let prompt = self.template.render(&request.messages, &request.tools)?;
+        let template = self.template.as_ref().ok_or_else(|| {
+            Error::new(
+                ErrorKind::NotFound,
+                format!("the model `{}` has no chat template; only texts can be continued", self.info.name),
+            )
+        })?;
+        let prompt = template.render(&request.messages, &request.tools)?;
         self.tokenizer.encode_prompt(&prompt)
     }
 
@@ -236,12 +87,33 @@ impl OnnxModel {
         self.engine.status()
     }
 
-    /// The text as tokens, with the token that begins a text where the model has one.
+    /// A text's tokens, after those that begin a text where the model has them. The name of a special token is
+    /// ordinary text.
     ///
     /// # Errors
     /// [`Internal`](ErrorKind::Internal) when the tokenizer fails.
     pub fn tokens(&self, text: &str) -> Result<Vec<u32>> {
-        self.tokenizer.encode_text(text)
+        let mut tokens = self.tokenizer.start_tokens()?;
+        tokens.extend(self.tokenizer.encode_text(text)?);
+        Ok(tokens)
+    }
+
+    /// The text of tokens, without special ones.
+    ///
+    /// # Errors
+    /// [`Internal`](ErrorKind::Internal) when the tokenizer fails.
+    pub fn text(&self, tokens: &[u32]) -> Result<String> {
+        self.tokenizer.decode(tokens)
+    }
+
+    /// Continues tokens as they stand, without a chat template. No tool is called.
+    ///
+    /// # Errors
+    /// Those of [`Model::generate`], and [`InvalidInput`](ErrorKind::InvalidInput) for no tokens.
+    pub fn complete(&self, request: CompletionRequest) -> Result<ModelStream> {
+        let CompletionRequest { prompt, options, ignore_end, cancel, deadline } = request;
+        let request = GenerateRequest { options, cancel, deadline, ..Default::default() };
+        self.start(prompt, request, ignore_end)
     }
 
     /// Several answers to one request, each a stream of its own. The prompt is computed once. With a seed, the first
@@ -262,7 +134,7 @@ impl OnnxModel {
             .map(|index| {
                 let mut options = request.options.clone();
                 options.seed = options.seed.map(|seed| seed.wrapping_add(index as u64));
-                self.start(prompt.clone(), GenerateRequest { options, ..request.clone() })
+                self.start(prompt.clone(), GenerateRequest { options, ..request.clone() }, false)
             })
             .collect()
     }
@@ -304,17 +176,44 @@ impl OnnxModel {
         let (reply, scores) = oneshot::channel();
         self.engine.submit(Job {
             prompt: tokens.to_vec(),
-            cancel: puna_core::CancellationToken::default(),
+            cancel: CancellationToken::default(),
             deadline: None,
             task: Task::Score(Score { from, top, scores: Vec::new(), reply }),
         })?;
         scores.await.map_err(|_| Error::internal("the inference thread has ended; load the model again"))?
     }
 
+    /// How well the model expects a text, from its tokens. A text longer than the context is scored in windows of the
+    /// context's length that overlap by half, so that every token but the first has at least half a context before it
+    /// where there is as much.
+    ///
+    /// # Errors
+    /// [`InvalidInput`](ErrorKind::InvalidInput) for fewer than two tokens.
+    pub async fn perplexity(&self, tokens: &[u32]) -> Result<Perplexity> {
+        if tokens.len() < 2 {
+            return Err(Error::invalid_input(format!(
+                "the perplexity of {} tokens is asked for; there must be two at least",
+                tokens.len()
+            )));
+        }
+        let window = self.info.context_length.max(2);
+        let mut scored = 1;
+        let mut logprobs = Vec::with_capacity(tokens.len());
+        while scored < tokens.len() {
+            // The first window is scored whole, the others' second halves.
+            let end = if scored == 1 { window } else { scored + (window / 2).max(1) }.min(tokens.len());
+            let start = end.saturating_sub(window);
+            let scores = self.score(&tokens[start..end], scored - start, 0).await?;
+            logprobs.extend(scores.iter().map(|score| score.logprob));
+            scored = end;
+        }
+        Ok(Perplexity::of(logprobs))
+    }
+
     /// Queues a request whose prompt is ready.
-    fn start(&self, prompt: Vec<u32>, request: GenerateRequest) -> Result<ModelStream> {
+    fn start(&self, prompt: Vec<u32>, request: GenerateRequest, ignore_end: bool) -> Result<ModelStream> {
         if prompt.is_empty() {
-            return Err(Error::invalid_input("the prompt is empty: there is no message"));
+            return Err(Error::invalid_input("the prompt is empty: there is nothing to continue"));
         }
         let context = self.info.context_length;
         let asked = request.options.max_tokens.map(|tokens| (tokens as usize).max(1));
@@ -340,6 +239,7 @@ impl OnnxModel {
                 sampler,
                 stop: request.options.stop,
                 calls: !request.tools.is_empty(),
+                ignore_end,
                 events,
             })),
             prompt,
@@ -361,19 +261,6 @@ impl Model for OnnxModel {
     }
 
     async fn generate(&self, request: GenerateRequest) -> Result<ModelStream> {
-        self.start(self.prompt(&request)?, request)
+        self.start(self.prompt(&request)?, request, false)
     }
-}
-
-/// Physical cores that this process may use: a second thread on a core helps no matrix product.
-fn default_threads() -> usize {
-    num_cpus::get_physical().min(num_cpus::get()).max(1)
-}
-
-/// What is free on this machine, or in this process's control group, in bytes.
-fn free_memory() -> u64 {
-    let mut system = sysinfo::System::new();
-    system.refresh_memory();
-    let free = system.available_memory();
-    system.cgroup_limits().map_or(free, |limits| limits.free_memory.min(free))
 }

@@ -122,6 +122,17 @@ fn execution_providers() -> Result<Vec<String>> {
     }
 }
 
+/// What a session logs: no more than somebody listens to, because it writes a line for each step otherwise.
+pub(crate) fn log_level() -> LogLevel {
+    if tracing::enabled!(target: "onnxruntime", tracing::Level::TRACE) {
+        LogLevel::Verbose
+    } else if tracing::enabled!(target: "onnxruntime", tracing::Level::DEBUG) {
+        LogLevel::Warning
+    } else {
+        LogLevel::Error
+    }
+}
+
 /// Sends ONNX Runtime's log to `tracing`, a level lower than it came: what matters to a caller
 /// comes back as an error, and the rest is detail.
 fn forward_log(level: LogLevel, category: &str, _id: &str, location: &str, message: &str) {

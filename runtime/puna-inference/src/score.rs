@@ -11,6 +11,29 @@ pub struct TokenScore {
     pub top: Vec<(u32, f64)>,
 }
 
+/// How well a model expects a text.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Perplexity {
+    /// The tokens that were scored: all but the first.
+    pub tokens: usize,
+    /// The sum of their log-probabilities.
+    pub logprob: f64,
+    /// `exp(-logprob / tokens)`: as many tokens of equal likelihood would surprise as much.
+    pub perplexity: f64,
+}
+
+impl Perplexity {
+    /// Of tokens' log-probabilities; there must be one at least.
+    pub fn of(logprobs: impl IntoIterator<Item = f64>) -> Self {
+        let (mut tokens, mut logprob) = (0, 0.0);
+        for value in logprobs {
+            tokens += 1;
+            logprob += value;
+        }
+        Self { tokens, logprob, perplexity: (-logprob / tokens as f64).exp() }
+    }
+}
+
 impl TokenScore {
     /// Of a token, from the logits before it, with the `top` likeliest tokens. What is not a number counts as
     /// impossible.

@@ -18,7 +18,8 @@ use crate::{
     cache::Cache,
     draft::draft,
     engine::{EngineStatus, Generate, Job, Score, Shared, Stopped, Task},
-    graph::{Graph, Logits, Wanted},
+    graph::{Logits, Wanted},
+    graphs::Graphs,
 };
 
 /// Tokens of a prompt computed at a time. Cancellation, deadlines and other requests' answers wait for no more: one
@@ -45,7 +46,7 @@ pub(crate) struct WorkerOptions {
 }
 
 pub(crate) struct Worker {
-    graph: Graph,
+    graphs: Graphs,
     tokenizer: Tokenizer,
     eos: Vec<u32>,
     options: WorkerOptions,
@@ -92,16 +93,16 @@ enum Place {
 
 impl Worker {
     pub(crate) fn new(
-        graph: Graph,
+        graphs: Graphs,
         tokenizer: Tokenizer,
         eos: Vec<u32>,
         options: WorkerOptions,
         shared: Arc<Shared>,
     ) -> Result<Self> {
-        let cache = graph.new_cache(options.slots, options.budget)?;
+        let cache = graphs.new_cache(options.slots, options.budget)?;
         let slots = (0..options.slots).map(|_| Slot::default()).collect();
         let worker = Self {
-            graph,
+            graphs,
             tokenizer,
             eos,
             options,
@@ -249,6 +250,8 @@ impl Worker {
     fn reusable(&self, row: usize, job: &Job) -> usize {
         let last = match &job.task {
             Task::Generate(_) => job.prompt.len() - 1,
+            // Another graph may have computed what is there.
+            Task::Score(_) if self.graphs.has_companion() => 0,
             Task::Score(score) => score.from - 1,
         };
         let shared = common_prefix(self.cache.tokens(row), &job.prompt).min(last);
@@ -300,7 +303,7 @@ impl Worker {
                 self.cache.rewind(row, 0)?;
             }
         }
-        self.graph.unbind();
+        self.graphs.unbind();
         self.cache.shrink()
     }
 
@@ -319,7 +322,7 @@ impl Worker {
             }
         }
         if self.cache.is_full(row, more) {
-            self.graph.unbind();
+            self.graphs.unbind();
             self.cache.grow(row, more)?;
         }
         Ok(())
@@ -354,9 +357,15 @@ impl Worker {
         };
         let end = length.min((done / PREFILL_CHUNK + 1) * PREFILL_CHUNK);
         let chunk = active.job.prompt[done..end].to_vec();
+        let scores = matches!(active.job.task, Task::Score(_));
         self.make_room(row, chunk.len())?;
-        self.graph.step(&mut self.cache, row, &chunk, wanted)?;
-        let Self { graph, slots, eos, .. } = self;
+        // What is told of likelihoods is told by the graph that decodes.
+        if scores {
+            self.graphs.step(&mut self.cache, row, &chunk, wanted)?;
+        } else {
+            self.graphs.prefill(&mut self.cache, row, &chunk)?;
+        }
+        let Self { graphs, slots, eos, cache, .. } = self;
         let Some(active) = &mut slots[row].active else { return Ok(()) };
         match &mut active.job.task {
             Task::Score(score) => {
@@ -364,25 +373,35 @@ impl Worker {
                     for position in done.max(score.from - 1)..end {
                         let token = active.job.prompt[position + 1];
                         score.scores.push(TokenScore::of(
-                            graph.logits().row(position - done),
+                            graphs.logits().row(position - done),
                             token,
                             score.top,
                         ));
                     }
                 }
-                if end == length { Err(Stopped::Reason(StopReason::EndOfTurn)) } else { Ok(()) }
+                if end < length {
+                    return Ok(());
+                }
+                if graphs.has_companion() {
+                    // Prompts are not computed like this.
+                    cache.rewind(row, 0)?;
+                }
+                Err(Stopped::Reason(StopReason::EndOfTurn))
             }
             Task::Generate(_) => {
                 let now = Instant::now();
                 if let Some(answer) = &mut active.answer {
                     // After every chunk, because the next may not be computed.
                     answer.usage.prefill_ms = milliseconds(now - active.began);
+                    if graphs.has_companion() {
+                        answer.usage.companion_tokens += chunk.len() as u64;
+                    }
                 }
                 if end < length {
                     return Ok(());
                 }
                 active.decoding = Some(now);
-                active.choose(graph.logits(), 0, eos)
+                active.choose(graphs.logits(), 0, eos)
             }
         }
     }
@@ -406,7 +425,7 @@ impl Worker {
                 Err(error) => self.end(row, Stopped::Failed(error)),
             }
         }
-        if self.graph.batches() && !self.options.deterministic {
+        if self.graphs.batches() && !self.options.deterministic {
             if let Some(first) = self.gather(&ready) {
                 self.decode_rows(first, ready.len());
             }
@@ -426,7 +445,7 @@ impl Worker {
             && self.active().count() == 1
             && self.options.draft > 0
             && !self.options.deterministic
-            && self.graph.verifies()
+            && self.graphs.verifies()
     }
 
     /// Moves the rows that decode beside each other; gives the first. None for no rows.
@@ -456,7 +475,7 @@ impl Worker {
         let tokens: Vec<u32> =
             self.slots[first..first + count].iter().filter_map(|slot| slot.active.as_ref()?.next).collect();
         assert_eq!(tokens.len(), count, "every row has a token to add");
-        if let Err(error) = self.graph.step_rows(&mut self.cache, first, &tokens) {
+        if let Err(error) = self.graphs.step_rows(&mut self.cache, first, &tokens) {
             for row in first..first + count {
                 let error = Error::new(error.kind(), error.to_string());
                 self.end(row, Stopped::Failed(error));
@@ -464,9 +483,9 @@ impl Worker {
             return;
         }
         for index in 0..count {
-            let Self { graph, slots, eos, .. } = self;
+            let Self { graphs, slots, eos, .. } = self;
             let chosen = match &mut slots[first + index].active {
-                Some(active) => active.choose(graph.logits(), index, eos),
+                Some(active) => active.choose(graphs.logits(), index, eos),
                 None => Ok(()),
             };
             if let Err(stopped) = chosen {
@@ -486,18 +505,18 @@ impl Worker {
         let made = active.answer.as_ref().map_or(0, |answer| answer.usage.completion_tokens as usize);
         // The last token that may be generated is never computed.
         let left = generate.max_tokens.saturating_sub(made + 1);
-        let room = self.graph.context().saturating_sub(known.len());
+        let room = self.graphs.context().saturating_sub(known.len());
         let guessed = draft(&known, active.draft.min(self.options.draft).min(left).min(room));
         let step: Vec<u32> = std::iter::once(next).chain(guessed.iter().copied()).collect();
         self.make_room(row, step.len())?;
         let wanted = if step.len() == 1 { Wanted::Last } else { Wanted::All };
-        self.graph.step(&mut self.cache, row, &step, wanted)?;
-        let Self { graph, slots, eos, cache, options, .. } = self;
+        self.graphs.step(&mut self.cache, row, &step, wanted)?;
+        let Self { graphs, slots, eos, cache, options, .. } = self;
         let Some(active) = &mut slots[row].active else { return Ok(()) };
         let mut right = 0;
         let mut outcome = Ok(());
         for index in 0..step.len() {
-            outcome = active.choose(graph.logits(), index, eos);
+            outcome = active.choose(graphs.logits(), index, eos);
             if outcome.is_err() || step.get(index + 1).copied() != active.next {
                 break;
             }
@@ -535,11 +554,11 @@ impl Active {
         let (Task::Generate(generate), Some(answer)) = (&mut self.job.task, &mut self.answer) else {
             return Ok(());
         };
-        let Generate { sampler, max_tokens, asked, events, .. } = &mut **generate;
+        let Generate { sampler, max_tokens, asked, ignore_end, events, .. } = &mut **generate;
         let token = sampler.choose(logits.row(index));
         self.next = Some(token);
         answer.usage.completion_tokens += 1;
-        if eos.contains(&token) {
+        if !*ignore_end && eos.contains(&token) {
             return Err(Stopped::Reason(StopReason::EndOfTurn));
         }
         if answer.take(token, events)? {

@@ -32,6 +32,7 @@ pub struct ChatTemplate {
     bos: String,
     eos: String,
     special: Vec<String>,
+    takes_tools: bool,
 }
 
 /// A conversation as text. What was said in it cannot turn into special tokens.
@@ -119,7 +120,13 @@ impl ChatTemplate {
         environment.add_filter("tojson", to_json);
         environment.add_function("raise_exception", raise_exception);
         environment.add_function("strftime_now", strftime_now);
-        Ok(Self { environment: parse(environment, template)?, bos, eos, special })
+        let takes_tools = template.contains("tools");
+        Ok(Self { environment: parse(environment, template)?, bos, eos, special, takes_tools })
+    }
+
+    /// Whether the template has a place for tools.
+    pub fn takes_tools(&self) -> bool {
+        self.takes_tools
     }
 
     /// A conversation as a prompt that ends where the assistant begins to speak.

@@ -63,6 +63,19 @@ impl Tokenizer {
         self.encode_prompt(&Prompt::of_text(text, &self.special))
     }
 
+    /// The tokens that the tokenizer puts before a text by itself: Llama's token that begins one, or none.
+    ///
+    /// # Errors
+    /// [`Internal`](ErrorKind::Internal) when the tokenizer itself fails.
+    pub fn start_tokens(&self) -> Result<Vec<u32>> {
+        let failed = |error| Error::internal("the tokenizer failed").with_source(error);
+        let plain = self.inner.encode_fast("a", false).map_err(failed)?;
+        let whole = self.inner.encode_fast("a", true).map_err(failed)?;
+        let (plain, whole) = (plain.get_ids(), whole.get_ids());
+        let start = whole.windows(plain.len().max(1)).position(|window| window == plain);
+        Ok(whole[..start.unwrap_or(0)].to_vec())
+    }
+
     fn encode_piece(&self, text: &str) -> Result<Vec<u32>> {
         let encoding = self
             .inner

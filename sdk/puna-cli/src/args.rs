@@ -1,6 +1,6 @@
 use std::path::PathBuf;
 
-use clap::{Args as ClapArgs, Parser, Subcommand};
+use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
 /// Runs agents: a Llama in process, tools as sandboxed WebAssembly, conversations that last.
 #[derive(Debug, Parser)]
@@ -29,6 +29,12 @@ pub(crate) enum Command {
     Doctor(DoctorArgs),
     /// Build, inspect and call plugins
     Plugin(PluginArgs),
+    /// Look into a model's folder and measure it
+    Model(ModelArgs),
+    /// Let a model answer or continue a text, without an agent
+    Generate(GenerateArgs),
+    /// Tell how well a model expects a text
+    Score(ScoreArgs),
 }
 
 #[derive(Debug, ClapArgs)]
@@ -166,4 +172,183 @@ pub(crate) enum PluginCommand {
         #[arg(long = "grant", value_name = "GRANT")]
         grants: Vec<String>,
     },
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct ModelArgs {
+    #[command(subcommand)]
+    pub command: ModelCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ModelCommand {
+    /// Load a model and show what it is
+    #[command(after_help = "\
+Examples:
+  puna model inspect examples/models/puna-tiny
+  puna model inspect --variant q4 models/llama-3.2-1b --json")]
+    Inspect {
+        /// The model's folder
+        folder: PathBuf,
+        #[command(flatten)]
+        load: LoadArgs,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Measure how fast a model is on this machine
+    #[command(after_help = "\
+Each figure is the median of the rounds. Prompts are tokens without a meaning, and answers do not end before
+they are as long as asked.
+
+Examples:
+  puna model bench examples/models/puna-tiny
+  puna model bench --threads 2 --streams 4 --rounds 5 models/llama-3.2-1b --json")]
+    Bench {
+        /// The model's folder
+        folder: PathBuf,
+        #[command(flatten)]
+        load: LoadArgs,
+        /// Tokens of a prompt
+        #[arg(long, value_name = "COUNT", default_value_t = 512)]
+        prompt_tokens: usize,
+        /// Tokens of an answer
+        #[arg(long, value_name = "COUNT", default_value_t = 64)]
+        tokens: u32,
+        /// Requests at the same time
+        #[arg(long, value_name = "COUNT", default_value_t = 8)]
+        streams: usize,
+        /// Tokens of the conversation before the second turn
+        #[arg(long, value_name = "COUNT", default_value_t = 2000)]
+        prefix_tokens: usize,
+        /// How often each figure is taken
+        #[arg(long, value_name = "COUNT", default_value_t = 3)]
+        rounds: usize,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// How a model is loaded.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct LoadArgs {
+    /// Threads for one step [default: the machine's physical cores]
+    #[arg(long, value_name = "COUNT")]
+    pub threads: Option<usize>,
+    /// Most tokens of prompt and answer together [default: what the model holds]
+    #[arg(long, value_name = "TOKENS")]
+    pub context: Option<usize>,
+    /// Which of the folder's graphs, by name or file: q4, fp16, onnx/model_int8.onnx [default: the fastest]
+    #[arg(long, value_name = "NAME")]
+    pub variant: Option<String>,
+    /// What the folder's second graph is used for [default: prompts, where it is faster and memory allows]
+    #[arg(long, value_enum, value_name = "USE")]
+    pub companion: Option<CompanionArg>,
+    /// Requests computed at the same time
+    #[arg(long, value_name = "COUNT", default_value_t = puna::inference::LoadOptions::default().slots)]
+    pub slots: usize,
+    /// Most memory for keys and values, as 2GiB [default: half of what is free]
+    #[arg(long, value_name = "SIZE")]
+    pub cache_memory: Option<puna::ByteSize>,
+    /// The same answer to the bit whatever runs beside it; requests are computed one row at a time
+    #[arg(long)]
+    pub deterministic: bool,
+    /// Tokens guessed ahead when a request runs alone; 0 is none
+    #[arg(long, value_name = "COUNT")]
+    pub draft_tokens: Option<usize>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum CompanionArg {
+    /// It is not loaded
+    Never,
+    /// Prompts go through it
+    Prefill,
+    /// It is used in place of the other: best for many requests at a time
+    Always,
+}
+
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "\
+Examples:
+  puna generate examples/models/puna-tiny \"Hello\"
+  puna generate examples/models/puna-tiny --temperature 0.7 --seed 1 --choices 3 \"Hello\"
+  echo \"Once upon a time\" | puna generate models/llama-3.2-1b --raw --max-tokens 100")]
+pub(crate) struct GenerateArgs {
+    /// The model's folder
+    pub folder: PathBuf,
+    /// What to answer or continue; read from standard input when absent or `-`
+    pub input: Option<String>,
+    #[command(flatten)]
+    pub load: LoadArgs,
+    #[command(flatten)]
+    pub sampling: SamplingArgs,
+    /// Continue the text as it stands, without the model's chat template
+    #[arg(long)]
+    pub raw: bool,
+    /// What the model is told before the conversation
+    #[arg(long, value_name = "TEXT", conflicts_with = "raw")]
+    pub system: Option<String>,
+    /// So many answers; with a seed, each has the next
+    #[arg(long, value_name = "COUNT", default_value_t = 1, conflicts_with = "raw")]
+    pub choices: usize,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// How tokens are chosen and when an answer stops.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct SamplingArgs {
+    /// Most tokens to write [default: what the context leaves]
+    #[arg(long, value_name = "COUNT")]
+    pub max_tokens: Option<u32>,
+    /// 0 takes the likeliest token; higher values flatten the distribution
+    #[arg(long, value_name = "NUMBER", default_value_t = 0.0)]
+    pub temperature: f32,
+    /// Only the k likeliest tokens; 0 is all
+    #[arg(long, value_name = "COUNT", default_value_t = 0)]
+    pub top_k: u32,
+    /// Only the likeliest tokens whose probabilities reach this sum
+    #[arg(long, value_name = "NUMBER")]
+    pub top_p: Option<f32>,
+    /// Only tokens at least this fraction as likely as the likeliest
+    #[arg(long, value_name = "NUMBER")]
+    pub min_p: Option<f32>,
+    /// Divides the logits of tokens already seen
+    #[arg(long, value_name = "NUMBER")]
+    pub repetition_penalty: Option<f32>,
+    /// The same seed gives the same answer
+    #[arg(long, value_name = "NUMBER")]
+    pub seed: Option<u64>,
+    /// A text that ends the answer; can be repeated
+    #[arg(long = "stop", value_name = "TEXT")]
+    pub stop: Vec<String>,
+}
+
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "\
+The perplexity is exp of the mean surprise of a token; lower is better. A text longer than the context is scored
+in windows that overlap by half.
+
+Examples:
+  puna score examples/models/puna-tiny \"Hello! How can I help?\"
+  puna score models/llama-3.2-1b --file book.txt --json")]
+pub(crate) struct ScoreArgs {
+    /// The model's folder
+    pub folder: PathBuf,
+    /// The text; read from standard input when absent or `-`
+    pub text: Option<String>,
+    /// Read the text from this file
+    #[arg(long, value_name = "FILE", conflicts_with = "text")]
+    pub file: Option<PathBuf>,
+    #[command(flatten)]
+    pub load: LoadArgs,
+    /// Also show every token's log-probability, and so many likelier ones; the text must fit the context
+    #[arg(long, value_name = "COUNT")]
+    pub top: Option<usize>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
 }

@@ -99,7 +99,7 @@ fn agent(agent: &AgentReport) -> Result<()> {
     }
 }
 
-fn line(what: &str, text: &str) -> Result<()> {
+pub(crate) fn line(what: &str, text: &str) -> Result<()> {
     print_line(&format!("{:14}{}", what, render::printable(text)))
 }
 

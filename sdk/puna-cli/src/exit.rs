@@ -29,6 +29,11 @@ pub(crate) fn code(kind: ErrorKind) -> u8 {
     }
 }
 
+/// The exit code of what Ctrl-C ended.
+pub(crate) fn cancelled() -> ExitCode {
+    ExitCode::from(CANCELLED)
+}
+
 /// What `puna --help` says of exit codes.
 pub(crate) const HELP: &str = "\
 Exit codes:

@@ -7,9 +7,12 @@ mod args;
 mod chat;
 mod doctor;
 mod exit;
+mod generate;
+mod model;
 mod plugin;
 mod render;
 mod run;
+mod score;
 mod sessions;
 mod spec;
 mod time;
@@ -47,6 +50,9 @@ async fn dispatch(command: args::Command) -> puna::Result<ExitCode> {
         Command::Schema => spec::schema(),
         Command::Doctor(args) => doctor::doctor(args).await,
         Command::Plugin(args) => plugin::plugin(args).await,
+        Command::Model(args) => model::model(args).await,
+        Command::Generate(args) => generate::generate(args).await,
+        Command::Score(args) => score::score(args).await,
     }
 }
 

@@ -15,13 +15,7 @@ const MAX_INPUT_BYTES: u64 = 16 << 20;
 
 pub(crate) async fn run(args: args::RunArgs) -> Result<ExitCode> {
     let spec = AgentSpec::from_file(&args.agent)?;
-    let input = match args.input.as_deref() {
-        Some("-") | None => read_input()?,
-        Some(text) => text.to_owned(),
-    };
-    if input.trim().is_empty() {
-        return Err(Error::invalid_input("no question: give it as the second argument or on standard input"));
-    }
+    let input = input(args.input.as_deref())?;
     let session = args.session.clone().unwrap_or_else(|| crate::time::new_session_name(&spec.name));
     let output = spec.output;
     let stack = open_stack(args.data.data)?;
@@ -85,6 +79,21 @@ async fn print_json(mut events: EventStream) -> Result<ExitCode> {
 
 pub(crate) fn closed_output(error: std::io::Error) -> Error {
     Error::new(ErrorKind::Io, "cannot write to standard output").with_source(error)
+}
+
+/// What a command is given as an argument, or on standard input.
+///
+/// # Errors
+/// For none.
+pub(crate) fn input(argument: Option<&str>) -> Result<String> {
+    let input = match argument {
+        Some("-") | None => read_input()?,
+        Some(text) => text.to_owned(),
+    };
+    if input.trim().is_empty() {
+        return Err(Error::invalid_input("no question: give it as the second argument or on standard input"));
+    }
+    Ok(input)
 }
 
 fn read_input() -> Result<String> {

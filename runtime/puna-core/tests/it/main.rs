@@ -184,6 +184,7 @@ fn usage_adds_up() {
         completion_tokens: 3,
         prefill_ms: 0.5,
         decode_ms: 1.5,
+        companion_tokens: 6,
         drafted_tokens: 4,
         accepted_tokens: 5,
     };
@@ -195,12 +196,13 @@ fn usage_adds_up() {
         completion_tokens: 6,
         prefill_ms: 1.0,
         decode_ms: 3.0,
+        companion_tokens: 12,
         drafted_tokens: 8,
         accepted_tokens: 10,
     };
     assert_eq!(sum, two);
     assert_eq!(
         serde_json::to_value(one).expect("JSON"),
-        json!({"prompt_tokens": 1, "cached_tokens": 2, "completion_tokens": 3, "prefill_ms": 0.5, "decode_ms": 1.5, "drafted_tokens": 4, "accepted_tokens": 5})
+        json!({"prompt_tokens": 1, "cached_tokens": 2, "completion_tokens": 3, "prefill_ms": 0.5, "decode_ms": 1.5, "companion_tokens": 6, "drafted_tokens": 4, "accepted_tokens": 5})
     );
 }

@@ -193,7 +193,7 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<Value> {
 }
 
 /// Sizes that exporters leave open in the graph (`-1`), where a configuration file says them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Sizes {
     /// Tokens in the vocabulary.
     pub vocab_size: Option<usize>,

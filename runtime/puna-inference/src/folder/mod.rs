@@ -36,7 +36,7 @@ const DEFAULT_CONTEXT: usize = 2048;
 /// `q8`, `int8`, `uint8`, `fp32`, `q4f16`, `fp16`, `bnb4`: every step reads all weights, so fewer bits are
 /// faster, except that 16-bit floats are widened in every step and come after 32-bit ones. A graph that
 /// `genai_config.json` names is taken before all others.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub struct ModelFolder {
     /// The folder.
     pub path: PathBuf,
@@ -54,6 +54,8 @@ pub struct ModelFolder {
     /// that [`FolderOptions::companion`] or `puna.json` name, else `model_prefill.onnx`, or
     /// `model_q4_prefill.onnx` beside `model_q4.onnx`.
     pub companion: Option<PathBuf>,
+    /// What the companion takes up with its weights, in bytes; 0 without one.
+    pub companion_bytes: u64,
     /// What the graph, without its companion, takes up with its weights, in bytes.
     pub graph_bytes: u64,
     /// Prompt and answer together, in tokens.
@@ -156,8 +158,10 @@ impl ModelFolder {
             }
             error.context(format!("variant `{}` (there are also {})", chosen.name, variant::names(&others)))
         })?;
+        let mut companion_bytes = 0;
         if let Some(companion) = &companion {
-            external::check(companion).map_err(|error| error.context("the companion graph"))?;
+            companion_bytes =
+                external::check(companion).map_err(|error| error.context("the companion graph"))?;
         }
 
         let mut eos = Vec::new();
@@ -187,6 +191,7 @@ impl ModelFolder {
             variant: chosen.name,
             variants,
             companion,
+            companion_bytes,
             graph_bytes,
             context_length: config::context_length(&config, &genai)?.unwrap_or(DEFAULT_CONTEXT),
             eos,

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt, future::join_all};
 use puna_core::{CancellationToken, ErrorKind, GenerateRequest, Message, Model, ModelEvent, StopReason};
-use puna_inference::{EngineStatus, OnnxModel};
+use puna_inference::{CompletionRequest, EngineStatus, OnnxModel};
 use puna_text::Tokenizer;
 
 use crate::{answer, ask, ask_with, bundled, load, load_with, read, toy::Toy};
@@ -345,4 +345,58 @@ async fn who_waits_can_go_and_too_many_are_refused() {
         assert_eq!(error.kind(), ErrorKind::InvalidInput);
         assert!(error.to_string().contains(&format!("`slots` is `{slots}`")), "{error}");
     }
+}
+
+/// A text longer than the context is scored in windows, and each of its tokens once.
+#[tokio::test(flavor = "multi_thread")]
+async fn perplexity() {
+    let model = load(&bundled()).expect("the model");
+    let words: Vec<String> = (0..90).map(|word| format!("w{word}")).collect();
+    let tokens = model.tokens(&words.join(" ")).expect("tokens");
+    let whole = model.perplexity(&tokens).await.expect("a perplexity");
+    let scores = model.score(&tokens, 1, 0).await.expect("scores");
+    let sum: f64 = scores.iter().map(|score| score.logprob).sum();
+    assert_eq!((whole.tokens, whole.logprob), (tokens.len() - 1, sum));
+    assert!((whole.perplexity.ln() + sum / whole.tokens as f64).abs() < 1e-9, "{whole:?}");
+
+    let small = load_with(&bundled(), |options| options.context_limit = Some(64)).expect("the model");
+    let windows = small.perplexity(&tokens).await.expect("a perplexity");
+    let (mut expected, mut scored) = (0.0, 1);
+    while scored < tokens.len() {
+        let end = if scored == 1 { 64 } else { (scored + 32).min(tokens.len()) };
+        let start = end.saturating_sub(64);
+        for place in scored..end {
+            // Each token alone, after what its window holds before it.
+            let score = model.score(&tokens[start..=place], place - start, 0).await.expect("a score");
+            expected += score[0].logprob;
+        }
+        scored = end;
+    }
+    assert_eq!(windows.tokens, tokens.len() - 1);
+    // The bundled model rounds what goes into its products to 8 bits, so the last bit of an attention shows.
+    let difference = (windows.logprob - expected).abs() / windows.tokens as f64;
+    assert!(difference < 1e-3, "{} {expected}", windows.logprob);
+    let error = model.perplexity(&tokens[..1]).await.expect_err("too short");
+    assert_eq!(error.kind(), ErrorKind::InvalidInput);
+}
+
+/// Tokens are continued as they stand, past the end where that is asked.
+#[tokio::test(flavor = "multi_thread")]
+async fn completions() {
+    let model = load(&bundled()).expect("the model");
+    let request = ask_with("Hello", |options| options.max_tokens = Some(40));
+    let (text, completion) = answer(&model, request.clone()).await;
+    assert_eq!(completion.stop, StopReason::EndOfTurn);
+    let mut raw = CompletionRequest {
+        prompt: model.prompt(&request).expect("a prompt"),
+        options: request.options,
+        ..CompletionRequest::default()
+    };
+    assert_eq!(read(model.complete(raw.clone()).expect("a place")).await.expect("an answer").0, text);
+    raw.ignore_end = true;
+    let (longer, completion) = read(model.complete(raw).expect("a place")).await.expect("an answer");
+    assert_eq!((completion.stop, completion.usage.completion_tokens), (StopReason::MaxTokens, 40));
+    assert!(longer.starts_with(&text) && longer.len() > text.len(), "{longer}");
+    let Err(error) = model.complete(CompletionRequest::default()) else { panic!("there is nothing") };
+    assert_eq!(error.kind(), ErrorKind::InvalidInput);
 }

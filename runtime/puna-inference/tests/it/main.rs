@@ -2,6 +2,7 @@
 
 mod batching;
 mod cache;
+mod companion;
 mod dialects;
 mod folders;
 mod generate;

@@ -1,0 +1,139 @@
+//! Models without an agent: looking into their folders, and measuring them.
+
+mod bench;
+
+use std::{path::Path, process::ExitCode};
+
+use puna::{
+    Result,
+    inference::{
+        CompanionUse, FolderOptions, LoadOptions, ModelDetails, ModelFolder, OnnxModel, Runtime, TemplateKind,
+    },
+};
+use serde::Serialize;
+
+use crate::{
+    args::{CompanionArg, LoadArgs, ModelArgs, ModelCommand},
+    doctor::{line, size},
+    render,
+    sessions::print_json,
+};
+
+pub(crate) async fn model(args: ModelArgs) -> Result<ExitCode> {
+    match args.command {
+        ModelCommand::Inspect { folder, load, json } => inspect(&folder, &load, json)?,
+        ModelCommand::Bench { folder, load, prompt_tokens, tokens, streams, prefix_tokens, rounds, json } => {
+            let plan = bench::Plan { prompt_tokens, tokens, streams, prefix_tokens, rounds };
+            bench::bench(&folder, &load, &plan, json).await?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Loads a model as the options say, with progress on standard error.
+pub(crate) fn open(folder: &Path, options: LoadOptions) -> Result<OnnxModel> {
+    let runtime = Runtime::get(&|progress| {
+        anstream::eprintln!("{}{progress}{}", render::DIM, render::RESET);
+    })?;
+    OnnxModel::load(&runtime, folder, options)
+}
+
+impl LoadArgs {
+    pub(crate) fn options(&self) -> LoadOptions {
+        let defaults = LoadOptions::default();
+        LoadOptions {
+            threads: self.threads,
+            context_limit: self.context,
+            slots: self.slots,
+            cache_memory: self.cache_memory.map(|size| size.0),
+            deterministic: self.deterministic,
+            draft_tokens: self.draft_tokens.unwrap_or(defaults.draft_tokens),
+            folder: FolderOptions { variant: self.variant.clone(), ..FolderOptions::default() },
+            companion: self.companion.map(|companion| match companion {
+                CompanionArg::Never => CompanionUse::Never,
+                CompanionArg::Prefill => CompanionUse::Prefill,
+                CompanionArg::Always => CompanionUse::Always,
+            }),
+            ..defaults
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Inspection {
+    #[serde(flatten)]
+    folder: ModelFolder,
+    details: ModelDetails,
+}
+
+fn inspect(path: &Path, load: &LoadArgs, json: bool) -> Result<()> {
+    let options = load.options();
+    let folder = ModelFolder::open_with(path, &options.folder)?;
+    let details = open(path, options)?.details().clone();
+    let inspection = Inspection { folder, details };
+    if json { print_json(&inspection) } else { show(&inspection) }
+}
+
+fn show(inspection: &Inspection) -> Result<()> {
+    let Inspection { folder, details } = inspection;
+    line("name", &details.name)?;
+    line("architecture", folder.architecture.as_deref().unwrap_or("unknown"))?;
+    line("exporter", &named(&folder.exporter))?;
+    line(
+        "graph",
+        &format!("{} ({}), {}", details.graph.display(), folder.variant, size(folder.graph_bytes)),
+    )?;
+    for variant in &folder.variants {
+        if variant.graph != folder.graph {
+            line(
+                "also there",
+                &format!("{} ({}), {}", variant.graph.display(), variant.name, size(variant.bytes)),
+            )?;
+        }
+    }
+    match (&details.prefill_graph, &folder.companion) {
+        (Some(graph), _) => {
+            let speedup = details.prefill_speedup.unwrap_or(1.0);
+            line("prompts", &format!("{}, {speedup:.1} times as fast", graph.display()))?;
+        }
+        (None, Some(companion)) => {
+            line("companion", &format!("{}, not used for prompts", companion.display()))?
+        }
+        (None, None) => {}
+    }
+    line("context", &format!("{} tokens", details.context_length))?;
+    line("vocabulary", &format!("{} tokens", details.vocabulary))?;
+    line(
+        "cache",
+        &format!(
+            "{}, {} {} a token",
+            if details.cache_in_place { "in place" } else { "copied in every step" },
+            details.cache_type,
+            size(details.cache_bytes_per_token as u64)
+        ),
+    )?;
+    line("logits", &details.logits_type)?;
+    line(
+        "requests",
+        &format!(
+            "{} at a time, {}",
+            details.slots,
+            if details.batches { "computed together" } else { "computed one row after the other" }
+        ),
+    )?;
+    line("end", &format!("{:?}", folder.eos))?;
+    line(
+        "template",
+        match details.template {
+            TemplateKind::Missing => "none: texts can be continued, and no conversation held",
+            TemplateKind::Chat => "for conversations, without tools",
+            TemplateKind::ChatWithTools => "for conversations with tools",
+        },
+    )?;
+    line("threads", &details.threads.to_string())
+}
+
+/// What JSON calls a value.
+fn named(value: &impl Serialize) -> String {
+    serde_json::to_value(value).ok().and_then(|value| Some(value.as_str()?.to_owned())).unwrap_or_default()
+}
