@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::{
     bundled, copy, load,
-    toy::{INT64, Toy},
+    toy::{FLOAT16, INT64, Toy},
 };
 
 fn edit(folder: &Path, name: &str, change: impl FnOnce(&mut Value)) {
@@ -155,6 +155,10 @@ fn graphs_of_other_kinds_are_refused() {
         ("the input `key_cache`", rename("past_key_values.0.key", "key_cache")),
         ("`past_key_values.1.key` and no output", rename("past_key_values.0.key", "past_key_values.1.key")),
         ("of type i64, not a float", Toy { logits: INT64, ..Toy::default() }),
+        ("one cannot follow the other", Toy { given: Some(FLOAT16), ..Toy::default() }),
+        ("a dimension of 1000000000", Toy { heads: 1_000_000_000, ..Toy::default() }),
+        ("a dimension of 0", Toy { heads: 0, ..Toy::default() }),
+        ("`use_cache_branch` of type i64", Toy { use_cache_branch: true, branch: INT64, ..Toy::default() }),
     ];
     for (told, toy) in cases {
         let folder = toy.folder(2048, None);
