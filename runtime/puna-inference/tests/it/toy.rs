@@ -57,8 +57,8 @@ pub struct Toy {
     pub second: Option<u64>,
     /// The type of `use_cache_branch`.
     pub branch: u64,
-    /// The heads of the cache, which goes through unused where they are not two.
-    pub heads: i64,
+    /// Heads and their width of a cache that goes through unused, where it is not of two heads of width two.
+    pub odd: Option<(i64, i64)>,
     /// The type that the cache has when it comes out, where it is not the one it goes in with.
     pub given: Option<u64>,
     /// Whether it writes the same digit always.
@@ -82,7 +82,7 @@ impl Default for Toy {
             cache: true,
             second: None,
             branch: BOOL,
-            heads: 2,
+            odd: None,
             given: None,
             constant: false,
             ends: false,
@@ -160,10 +160,10 @@ impl Toy {
             graph.node("Cast", &["use_cache_branch"], "branch", &[("to", INT64)]);
             sums.push(graph.node("Mul", &["branch", "three"], "branch_sum", &[]));
         }
-        if self.heads != 2 {
-            graph.input(PAST, self.element, &[1, self.heads, -1, 2]);
+        if let Some((heads, width)) = self.odd {
+            graph.input(PAST, self.element, &[1, heads, -1, width]);
             graph.node("Identity", &[PAST], PRESENT, &[]);
-            graph.output(PRESENT, self.element, &[1, self.heads, -1, 2]);
+            graph.output(PRESENT, self.element, &[1, heads, -1, width]);
         } else if self.cache {
             sums.push(self.add_cache(&mut graph));
         }
