@@ -32,6 +32,9 @@ pub(crate) const MAX_VOCABULARY: u64 = 1 << 24;
 /// Most tokens that may end an answer: every token generated is compared with each.
 const MAX_EOS: usize = 256;
 
+/// Longest name of a file, a variant or an architecture, in bytes: what Linux takes as a path.
+const MAX_TEXT_BYTES: usize = 4096;
+
 /// Most characters of a wrong value shown in an error.
 const SHOWN_CHARACTERS: usize = 60;
 
@@ -106,8 +109,11 @@ impl ConfigFile {
     pub(super) fn text(&self, keys: &str) -> Result<Option<&str>> {
         match self.get(keys) {
             Value::Null => Ok(None),
-            Value::String(text) => Ok(Some(text)),
-            value => Err(self.wrong(&format!("`{keys}`"), value, "text in quotes")),
+            Value::String(text) if text.len() <= MAX_TEXT_BYTES => Ok(Some(text)),
+            value => {
+                let wanted = format!("text in quotes of at most {MAX_TEXT_BYTES} bytes");
+                Err(self.wrong(&format!("`{keys}`"), value, &wanted))
+            }
         }
     }
 
@@ -197,6 +203,10 @@ pub struct Sizes {
     pub head_dim: Option<usize>,
     /// Layers of attention.
     pub layers: Option<usize>,
+    /// The tokens that sliding layers look back at. Graphs of onnxruntime-genai's builder take
+    /// no cache for these layers that has fewer positions, and look at it as at any other where it holds the
+    /// whole sequence.
+    pub window: Option<usize>,
 }
 
 impl Sizes {
@@ -225,6 +235,8 @@ impl Sizes {
             layers: genai
                 .whole("model.decoder.num_hidden_layers", 1..=MAX_LAYERS)?
                 .or(config.whole("num_hidden_layers", 1..=MAX_LAYERS)?),
+            // What `config.json` says of a window is in the graph: only the builder's caches depend on it.
+            window: genai.whole("model.decoder.sliding_window.window_size", 1..=MAX_CONTEXT)?,
         })
     }
 }

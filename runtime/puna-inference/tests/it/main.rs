@@ -8,6 +8,7 @@ mod folders;
 mod generate;
 #[cfg(unix)]
 mod provision;
+mod reference;
 mod sampler;
 mod toy;
 mod variants;
@@ -26,6 +27,11 @@ use puna_inference::{LoadOptions, OnnxModel, Runtime};
 /// The bundled model's folder.
 fn bundled() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../examples/models/puna-tiny")
+}
+
+/// The folder of models made by others' exporters.
+fn references() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/references")
 }
 
 /// Loads a folder with two threads: as many as the smallest machine has.

@@ -2,6 +2,7 @@
 
 use std::{fs, path::Path};
 
+use proptest::prelude::*;
 use puna_core::ErrorKind;
 use puna_inference::{Exporter, FolderOptions, GenerationDefaults, ModelFolder};
 
@@ -41,8 +42,8 @@ fn the_fastest_variant_is_chosen() {
             ("q8", "_quantized"),
             ("int8", "_int8"),
             ("uint8", "_uint8"),
-            ("fp32", ""),
             ("q4f16", "_q4f16"),
+            ("fp32", ""),
             ("fp16", "_fp16"),
             ("bnb4", "_bnb4"),
         ];
@@ -255,4 +256,90 @@ fn configuration_files_are_bounded() {
     let folder =
         folder_of(&[("model.onnx", ""), ("config.json", "\u{feff}{\"max_position_embeddings\": 77}")]);
     assert_eq!(ModelFolder::open(folder.path()).expect("a folder").context_length, 77);
+}
+
+/// Damage to a graph's file: bytes changed, taken out and put in.
+fn damage() -> impl Strategy<Value = Vec<(prop::sample::Index, usize, Vec<u8>)>> {
+    prop::collection::vec(
+        (any::<prop::sample::Index>(), 0..40_usize, prop::collection::vec(any::<u8>(), 0..12)),
+        1..6,
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// However a graph's file is damaged, it is read to an end or to an error that names a file.
+    #[test]
+    fn damaged_graphs_are_read_within_bounds(damage in damage()) {
+        static GRAPH: std::sync::LazyLock<Vec<u8>> = std::sync::LazyLock::new(|| {
+            fs::read(crate::references().join("llama3/transformers-js/onnx/model_q4.onnx")).expect("a graph")
+        });
+        let mut graph = GRAPH.clone();
+        for (place, taken, put) in damage {
+            let start = place.index(graph.len() + 1);
+            let end = (start + taken).min(graph.len());
+            graph.splice(start..end, put);
+        }
+        let folder = folder_of(&[("tokenizer.json", "")]);
+        fs::write(folder.path().join("model_q4.onnx"), graph).expect("a file");
+        for part in ["model_q4.onnx_data", "model_q4.onnx_data_1"] {
+            fs::copy(crate::references().join("llama3/transformers-js/onnx").join(part), folder.path().join(part)).expect("a copy");
+        }
+        if let Err(error) = ModelFolder::open(folder.path()) {
+            prop_assert!([ErrorKind::NotFound, ErrorKind::Corrupt, ErrorKind::InvalidInput].contains(&error.kind()), "{}", error);
+            prop_assert!(error.to_string().contains("model_q4.onnx"), "{}", error);
+        }
+    }
+
+    /// Whatever a configuration file holds, what is read of it is within its bounds.
+    #[test]
+    fn any_configuration_is_read_within_bounds(
+        file in prop::sample::select(&["config.json", "generation_config.json", "genai_config.json"][..]),
+        values in prop::collection::vec(value(), 16),
+    ) {
+        let keys = [
+            "max_position_embeddings", "num_attention_heads", "num_key_value_heads", "hidden_size", "head_dim",
+            "vocab_size", "num_hidden_layers", "eos_token_id", "temperature", "top_k", "top_p", "do_sample",
+        ];
+        // Both spellings: at the top and where the builder has them.
+        let top: serde_json::Map<_, _> =
+            keys.iter().zip(&values).map(|(key, value)| ((*key).to_owned(), value.clone())).collect();
+        let mut content = serde_json::Value::Object(top.clone());
+        content["search"] = serde_json::Value::Object(top);
+        content["model"] = serde_json::json!({
+            "context_length": values[12], "vocab_size": values[13], "eos_token_id": values[14],
+            "decoder": {"head_size": values[15], "num_key_value_heads": values[12]},
+        });
+        let folder = folder_of(&[("model.onnx", ""), (file, &content.to_string())]);
+        match ModelFolder::open(folder.path()) {
+            Ok(found) => {
+                prop_assert!((2..=1 << 27).contains(&found.context_length));
+                let sizes = [found.sizes.vocab_size, found.sizes.kv_heads, found.sizes.head_dim, found.sizes.layers];
+                prop_assert!(sizes.iter().flatten().all(|size| (1..=1 << 24).contains(size)));
+                prop_assert!(found.generation.top_p.is_none_or(|sum| (0.0..=1.0).contains(&sum)));
+                prop_assert!(found.generation.temperature.is_none_or(|value| value >= 0.0 && value.is_finite()));
+            }
+            Err(error) => {
+                prop_assert_eq!(error.kind(), ErrorKind::InvalidInput);
+                prop_assert!(error.to_string().contains(file) && error.to_string().len() < 1000, "{}", error);
+            }
+        }
+    }
+}
+
+/// Values that a key may have: mostly fitting ones, so that one wrong value among them is reached.
+fn value() -> impl Strategy<Value = serde_json::Value> {
+    use serde_json::{Value, json};
+    prop_oneof![
+        12 => Just(Value::Null),
+        3 => (1..100_u64).prop_map(|number| json!(number)),
+        1 => any::<u64>().prop_map(|number| json!(number)),
+        1 => any::<i64>().prop_map(|number| json!(number)),
+        1 => any::<f64>().prop_map(|number| json!(number)),
+        1 => Just(json!(0.5)),
+        1 => any::<bool>().prop_map(|flag| json!(flag)),
+        1 => ".{0,200}".prop_map(|text| json!(text)),
+        1 => prop::collection::vec(any::<u32>(), 0..300).prop_map(|ids| json!(ids)),
+    ]
 }
