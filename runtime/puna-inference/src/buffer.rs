@@ -98,6 +98,15 @@ impl Buffer {
         unsafe { slice::from_raw_parts_mut(self.memory.start.as_ptr(), self.memory.bytes) }
     }
 
+    /// The values of a buffer of 32-bit floats.
+    pub(crate) fn floats(&self) -> &[f32] {
+        assert_eq!(self.element, TensorElementType::Float32, "a buffer of floats");
+        // SAFETY: any bytes are floats.
+        let (before, values, after) = unsafe { self.bytes().align_to::<f32>() };
+        assert!(before.is_empty() && after.is_empty(), "whole floats");
+        values
+    }
+
     /// The values, to write them.
     pub(crate) fn int64_mut(&mut self) -> &mut [i64] {
         assert_eq!(self.element, TensorElementType::Int64, "a buffer of numbers");

@@ -41,7 +41,9 @@ pub(crate) struct Graph {
     /// The bindings of steps of one token a row and of those of more, each for what it ran last.
     narrow: Option<Bound>,
     wide: Option<Bound>,
-    logits: Logits,
+    /// The last step's logits as 32-bit floats, where they are not read where the graph wrote them.
+    logits: Vec<f32>,
+    output: Output,
 }
 
 /// Which of a step's logits are wanted.
@@ -54,17 +56,26 @@ pub(crate) enum Wanted {
 }
 
 /// What a step gave: rows of one number for each token of the vocabulary.
-#[derive(Default)]
-pub(crate) struct Logits {
-    values: Vec<f32>,
+#[derive(Clone, Copy)]
+pub(crate) struct Logits<'a> {
+    values: &'a [f32],
     vocab_size: usize,
 }
 
-impl Logits {
+impl<'a> Logits<'a> {
     /// The logits after a step's `index`th row, or after its `index`th token where all were wanted of one row.
-    pub(crate) fn row(&self, index: usize) -> &[f32] {
+    pub(crate) fn row(self, index: usize) -> &'a [f32] {
         &self.values[index * self.vocab_size..][..self.vocab_size]
     }
+}
+
+/// Where the logits of the last step are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Output {
+    /// In `Graph::logits`.
+    Copied,
+    /// In the output bound for one token a row.
+    Narrow,
 }
 
 /// The tensors of a step and their binding. What is bound stays bound until its shape changes.
@@ -99,9 +110,9 @@ impl Graph {
             verifies: false,
             narrow: None,
             wide: None,
-            logits: Logits::default(),
+            logits: Vec::new(),
+            output: Output::Copied,
         };
-        graph.logits.vocab_size = graph.layout.vocab_size;
         if fixed.is_some() {
             graph.kind = CacheKind::Shared;
         } else {
@@ -142,8 +153,12 @@ impl Graph {
     }
 
     /// What the last step gave.
-    pub(crate) fn logits(&self) -> &Logits {
-        &self.logits
+    pub(crate) fn logits(&self) -> Logits<'_> {
+        let values = match (self.output, &self.narrow) {
+            (Output::Narrow, Some(bound)) => bound.logits.floats(),
+            _ => &self.logits,
+        };
+        Logits { values, vocab_size: self.layout.vocab_size }
     }
 
     /// Lets go of the cache's buffers, so that they can be replaced.
@@ -163,11 +178,13 @@ impl Graph {
         wanted: Wanted,
     ) -> Result<()> {
         self.check(tokens)?;
-        self.logits.values.clear();
+        self.logits.clear();
+        self.output = Output::Copied;
         if wanted == Wanted::All && self.layout.last_logits_only && tokens.len() > 1 {
             let past = cache.tokens(row).len();
             for token in tokens {
                 let ran = self.run(cache, row..row + 1, &[*token], wanted);
+                self.copy_output();
                 ran.or_else(|error| cache.rewind(row, past).and(Err(error)))?;
             }
             return Ok(());
@@ -181,7 +198,8 @@ impl Graph {
     /// The caller keeps within the context and has made room.
     pub(crate) fn step_rows(&mut self, cache: &mut Cache, first: usize, tokens: &[u32]) -> Result<()> {
         self.check(tokens)?;
-        self.logits.values.clear();
+        self.logits.clear();
+        self.output = Output::Copied;
         let rows = first..first + tokens.len();
         if self.batches || tokens.len() == 1 {
             return self.run(cache, rows, tokens, Wanted::Last);
@@ -193,8 +211,17 @@ impl Graph {
                 }
                 return Err(error);
             }
+            self.copy_output();
         }
         Ok(())
+    }
+
+    /// Copies logits that the next run would overwrite.
+    fn copy_output(&mut self) {
+        if let (Output::Narrow, Some(bound)) = (self.output, &self.narrow) {
+            self.logits.extend_from_slice(bound.logits.floats());
+            self.output = Output::Copied;
+        }
     }
 
     fn check(&self, tokens: &[u32]) -> Result<()> {
@@ -272,8 +299,14 @@ impl Graph {
             bound.binding.input(ATTENTION_MASK, &bound.mask, 0, &[rows.len(), longest])?;
         }
         bound.binding.run(&mut self.session)?;
-        let (element, bytes) = (bound.logits.element(), bound.logits.bytes());
-        take_rows(element, bytes, self.layout.vocab_size, wanted, rows.len(), &mut self.logits.values);
+        let element = bound.logits.element();
+        if width == 1 && self.logits.is_empty() && element == TensorElementType::Float32 {
+            // A large vocabulary's logits are half a megabyte a row.
+            self.output = Output::Narrow;
+        } else {
+            let bytes = bound.logits.bytes();
+            take_rows(element, bytes, self.layout.vocab_size, wanted, rows.len(), &mut self.logits);
+        }
         Ok(())
     }
 
@@ -316,8 +349,8 @@ impl Graph {
         let scores = take(LOGITS)?;
         let present =
             self.layout.cache.iter().map(|tensor| take(&tensor.present)).collect::<Result<Vec<_>>>()?;
-        let values = &mut self.logits.values;
-        take_rows(*scores.data_type(), bytes(&scores), self.layout.vocab_size, wanted, 1, values);
+        let vocab_size = self.layout.vocab_size;
+        take_rows(*scores.data_type(), bytes(&scores), vocab_size, wanted, 1, &mut self.logits);
         rows[row] = present;
         Ok(())
     }
@@ -328,7 +361,7 @@ impl Graph {
         let mut cache = self.new_cache(1, u64::MAX)?;
         self.step(&mut cache, 0, &[0; 2], Wanted::All)?;
         // Exporters that prune the head leave the number of positions open in the graph.
-        self.layout.last_logits_only |= self.logits.values.len() == self.layout.vocab_size;
+        self.layout.last_logits_only |= self.logits().values.len() == self.layout.vocab_size;
         let growing = self.probe_rows(1)?;
         if wanted == Some(CacheKind::Growing) {
             return Ok(());
@@ -381,7 +414,7 @@ impl Graph {
             let mut all = Vec::new();
             for step in tokens.chunks(width) {
                 self.step(&mut cache, 0, step, Wanted::All)?;
-                all.append(&mut self.logits.values);
+                all.extend_from_slice(self.logits().values);
             }
             self.unbind();
             Ok(all)
@@ -400,10 +433,10 @@ impl Graph {
         }
         let last = vec![tokens[tokens.len() - 1]; rows];
         let ran = self.step_rows(&mut cache, 0, &last);
+        let logits = self.logits().values.to_vec();
         // The next probe has a cache of its own.
         self.unbind();
-        ran?;
-        Ok(std::mem::take(&mut self.logits.values))
+        ran.map(|()| logits)
     }
 
     fn probe_tokens(&self) -> Vec<u32> {

@@ -110,7 +110,7 @@ impl Graphs {
     }
 
     /// What the last step gave.
-    pub(crate) fn logits(&self) -> &Logits {
+    pub(crate) fn logits(&self) -> Logits<'_> {
         match &self.prefill {
             Some(prefill) if self.prefilled => prefill.logits(),
             _ => self.decode.logits(),

@@ -161,17 +161,23 @@ impl Sampler {
     }
 }
 
-/// The first of the likeliest tokens.
+/// Logits compared at a time: as many as the widest vectors hold, twice.
+const LANES: usize = 32;
+
+/// The first of the likeliest tokens. What is not a number is never larger.
 fn likeliest(logits: &[f32]) -> u32 {
-    let mut best = 0;
-    let mut score = f32::NEG_INFINITY;
-    for (token, value) in logits.iter().enumerate() {
-        if *value > score {
-            score = *value;
-            best = token;
+    let larger = |best: f32, value: f32| if value > best { value } else { best };
+    let (blocks, rest) = logits.as_chunks::<LANES>();
+    // A maximum for each lane, which the compiler keeps in vectors.
+    let mut lanes = [f32::NEG_INFINITY; LANES];
+    for block in blocks {
+        for (lane, value) in lanes.iter_mut().zip(block) {
+            *lane = larger(*lane, *value);
         }
     }
-    u32::try_from(best).unwrap_or(u32::MAX)
+    let best = lanes.into_iter().chain(rest.iter().copied()).fold(f32::NEG_INFINITY, larger);
+    let first = logits.iter().position(|value| *value == best).unwrap_or(0);
+    u32::try_from(first).unwrap_or(u32::MAX)
 }
 
 /// SplitMix64: Steele, Lea, Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014, with the

@@ -555,7 +555,7 @@ impl Active {
     }
 
     /// Chooses the next token after the `index`th of a step.
-    fn choose(&mut self, logits: &Logits, index: usize, eos: &[u32]) -> Result<(), Stopped> {
+    fn choose(&mut self, logits: Logits<'_>, index: usize, eos: &[u32]) -> Result<(), Stopped> {
         let (Task::Generate(generate), Some(answer)) = (&mut self.job.task, &mut self.answer) else {
             return Ok(());
         };
