@@ -9,8 +9,8 @@ use std::{
 use puna_core::GenerateOptions;
 
 use crate::{
-    AgentLimits, AgentSpec, Diagnostic, Diagnostics, Grant, HistoryPolicy, MAX_FILE_BYTES, MemorySpec,
-    ModelSpec, OutputSpec, PluginLimits, PluginSpec, Version,
+    AgentLimits, AgentSpec, CompanionPolicy, Diagnostic, Diagnostics, Grant, HistoryPolicy, MAX_FILE_BYTES,
+    MemorySpec, ModelSpec, OutputSpec, PluginLimits, PluginSpec, Version,
     diagnostic::lines,
     node::{self, Kind, Node, Place, quote},
     spec::MAX_NAME_CHARS,
@@ -19,6 +19,15 @@ use crate::{
 
 /// Most diagnostics shown: after that many the first ones are what to mend.
 const MAX_DIAGNOSTICS: usize = 20;
+
+/// Most requests that an engine computes at the same time.
+const MAX_SLOTS: u32 = 256;
+
+const COMPANIONS: [(&str, CompanionPolicy); 3] = [
+    ("never", CompanionPolicy::Never),
+    ("prefill", CompanionPolicy::Prefill),
+    ("always", CompanionPolicy::Always),
+];
 
 /// A file's bytes, at most one more than allowed.
 pub(crate) fn read(path: &Path) -> puna_core::Result<Vec<u8>> {
@@ -134,9 +143,39 @@ impl Decoder<'_> {
         let path = self.required(&mut f, "path", None).and_then(|node| self.path(node));
         let threads = self.optional(f.take("threads"), Self::count);
         let context = self.optional(f.take("context"), Self::count);
+        let variant = self.optional(f.take("variant"), |d, n| {
+            d.text(n).and_then(|text| {
+                if text.is_empty() { d.expected(n, "a graph's name or file") } else { Some(text) }
+            })
+        });
+        let companion = self.optional(f.take("companion"), |d, n| d.word(n, &COMPANIONS));
+        let slots = self.optional(f.take("slots"), |d, n| {
+            d.count(n).and_then(|slots| {
+                if slots.get() > MAX_SLOTS {
+                    d.expected(n, format_args!("a whole number up to {MAX_SLOTS}"))
+                } else {
+                    Some(slots)
+                }
+            })
+        });
+        let cache_memory = self.optional(f.take("cache_memory"), Self::unit);
+        let deterministic = self.optional(f.take("deterministic"), Self::boolean).unwrap_or_default();
+        let draft_tokens =
+            self.optional(f.take("draft_tokens"), |d, n| d.parsed(n, "a whole number, 0 for none"));
         let options = self.optional(f.take("options"), Self::options).unwrap_or_default();
         self.finish(f);
-        Some(ModelSpec { path: path?, threads, context, options })
+        Some(ModelSpec {
+            path: path?,
+            threads,
+            context,
+            variant,
+            companion,
+            slots,
+            cache_memory,
+            deterministic,
+            draft_tokens,
+            options,
+        })
     }
 
     fn options(&mut self, node: &Node) -> Option<GenerateOptions> {

@@ -67,8 +67,8 @@ mod values;
 
 pub use diagnostic::{Diagnostic, Diagnostics};
 pub use spec::{
-    AgentLimits, AgentSpec, Grant, HistoryPolicy, MAX_NAME_CHARS, MemorySpec, ModelSpec, OutputSpec,
-    PluginLimits, PluginSpec, Version,
+    AgentLimits, AgentSpec, CompanionPolicy, Grant, HistoryPolicy, MAX_NAME_CHARS, MemorySpec, ModelSpec,
+    OutputSpec, PluginLimits, PluginSpec, Version,
 };
 pub use units::{ByteSize, Span};
 

@@ -102,9 +102,41 @@ pub struct ModelSpec {
     /// Most tokens of prompt and answer together; without it, what the model holds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub context: Option<NonZeroU32>,
+    /// Which of the folder's graphs, by name or file: `q4`, `onnx/model_int8.onnx`; without it, the fastest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1))]
+    pub variant: Option<String>,
+    /// What the folder's second graph is used for; without it, prompts, where it is faster and memory allows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub companion: Option<CompanionPolicy>,
+    /// Requests computed at the same time; without it, 8.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(max = 256))]
+    pub slots: Option<NonZeroU32>,
+    /// Most memory for keys and values; without it, half of what is free when the model is loaded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache_memory: Option<ByteSize>,
+    /// Whether an answer is the same to the bit whatever runs beside it; requests are computed one row at a time then.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub deterministic: bool,
+    /// Tokens guessed ahead when a request runs alone, 0 for none; without it, 8. It changes no answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub draft_tokens: Option<u32>,
     /// How tokens are chosen and when an answer stops.
     #[serde(default)]
     pub options: GenerateOptions,
+}
+
+/// What a model's second graph is used for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum CompanionPolicy {
+    /// Nothing; it is not loaded.
+    Never,
+    /// Prompts.
+    Prefill,
+    /// Prompts and answers, in place of the first: for many requests at a time.
+    Always,
 }
 
 /// A plugin's functions as tools.

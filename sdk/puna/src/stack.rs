@@ -7,10 +7,10 @@ use std::{
 
 use puna_agent::{Agent, AgentOptions, HistoryPolicy, Limits, SessionLocks};
 use puna_core::{Error, ErrorKind, Journal, Model, Result, Tool};
-use puna_inference::{LoadOptions, OnnxModel, provision};
+use puna_inference::{CompanionUse, FolderOptions, LoadOptions, OnnxModel, provision};
 use puna_memory::{Conversations, EphemeralJournal};
 use puna_plugins::{Grants, HostOptions, Inspection, PluginHost};
-use puna_spec::{AgentSpec, ModelSpec, PluginSpec};
+use puna_spec::{AgentSpec, CompanionPolicy, ModelSpec, PluginSpec};
 use puna_store::{SledStore, StoreOptions};
 
 /// The environment variable that names the data folder.
@@ -167,10 +167,21 @@ impl Stack {
 
     /// A model, loaded once for all agents that name the same folder and settings. Blocks while it loads.
     fn model(&self, spec: &ModelSpec) -> Result<Arc<dyn Model>> {
+        let defaults = LoadOptions::default();
         let options = LoadOptions {
             threads: spec.threads.map(|threads| threads.get() as usize),
             context_limit: spec.context.map(|context| context.get() as usize),
-            ..LoadOptions::default()
+            folder: FolderOptions { variant: spec.variant.clone(), ..FolderOptions::default() },
+            companion: spec.companion.map(|companion| match companion {
+                CompanionPolicy::Never => CompanionUse::Never,
+                CompanionPolicy::Prefill => CompanionUse::Prefill,
+                CompanionPolicy::Always => CompanionUse::Always,
+            }),
+            slots: spec.slots.map_or(defaults.slots, |slots| slots.get() as usize),
+            cache_memory: spec.cache_memory.map(|size| size.0),
+            deterministic: spec.deterministic,
+            draft_tokens: spec.draft_tokens.map_or(defaults.draft_tokens, |tokens| tokens as usize),
+            ..defaults
         };
         // The same folder by another path is the same model; a path that does not resolve fails below.
         let path = spec.path.canonicalize().unwrap_or_else(|_| spec.path.clone());

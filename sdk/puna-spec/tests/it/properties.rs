@@ -3,8 +3,8 @@ use std::{num::NonZeroU32, time::Duration};
 use proptest::{collection::vec, option, prelude::*, sample::select};
 use puna_core::GenerateOptions;
 use puna_spec::{
-    AgentLimits, AgentSpec, ByteSize, Grant, HistoryPolicy, MemorySpec, ModelSpec, OutputSpec, PluginLimits,
-    PluginSpec, Span, Version,
+    AgentLimits, AgentSpec, ByteSize, CompanionPolicy, Grant, HistoryPolicy, MemorySpec, ModelSpec,
+    OutputSpec, PluginLimits, PluginSpec, Span, Version,
 };
 use serde_json::{Map, Value, json};
 
@@ -90,8 +90,28 @@ fn tools() -> impl Strategy<Value = Vec<PluginSpec>> {
 
 fn spec() -> impl Strategy<Value = AgentSpec> {
     let head = ("[A-Za-z0-9_-]{1,64}", option::of(text()), text());
-    let model = (path(), count(), count(), options())
-        .prop_map(|(path, threads, context, options)| ModelSpec { path, threads, context, options });
+    let variant = option::of(text().prop_filter("a name", |text| !text.is_empty()));
+    let companion =
+        option::of(select(vec![CompanionPolicy::Never, CompanionPolicy::Prefill, CompanionPolicy::Always]));
+    let slots = option::of((1..=256_u32).prop_map(|slots| NonZeroU32::new(slots).expect("above 0")));
+    let engine = (variant, companion, slots, size(), any::<bool>(), option::of(any::<u32>()));
+    let model = (path(), count(), count(), engine, options()).prop_map(
+        |(path, threads, context, engine, options)| {
+            let (variant, companion, slots, cache_memory, deterministic, draft_tokens) = engine;
+            ModelSpec {
+                path,
+                threads,
+                context,
+                variant,
+                companion,
+                slots,
+                cache_memory,
+                deterministic,
+                draft_tokens,
+                options,
+            }
+        },
+    );
     let limits = (count(), count(), span(), span(), count()).prop_map(
         |(steps, tokens, time, tool_time, parallel_calls)| AgentLimits {
             steps,
@@ -154,6 +174,12 @@ fn nearly() -> impl Strategy<Value = Value> {
         "path",
         "threads",
         "context",
+        "variant",
+        "companion",
+        "slots",
+        "cache_memory",
+        "deterministic",
+        "draft_tokens",
         "options",
         "max_tokens",
         "temperature",
@@ -207,6 +233,12 @@ fn altered() -> impl Strategy<Value = Value> {
         "/model/path",
         "/model/threads",
         "/model/context",
+        "/model/variant",
+        "/model/companion",
+        "/model/slots",
+        "/model/cache_memory",
+        "/model/deterministic",
+        "/model/draft_tokens",
         "/model/options",
         "/model/options/max_tokens",
         "/model/options/temperature",
@@ -239,7 +271,8 @@ fn altered() -> impl Strategy<Value = Value> {
     (select(places), nearly()).prop_map(|(place, value)| {
         let mut agent = json!({
             "version": 1, "name": "a", "description": "d",
-            "model": { "path": "m", "threads": 1, "context": 9, "options": {
+            "model": { "path": "m", "threads": 1, "context": 9, "variant": "q4", "companion": "prefill", "slots": 2,
+                "cache_memory": "1MiB", "deterministic": true, "draft_tokens": 0, "options": {
                 "max_tokens": 1, "temperature": 0, "top_k": 0, "top_p": 1, "min_p": 0,
                 "repetition_penalty": 1, "seed": 1, "stop": [] } },
             "instructions": "i",
