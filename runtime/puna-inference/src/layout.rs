@@ -44,6 +44,10 @@ impl CacheTensor {
     }
 }
 
+/// Most bytes of keys and values for a token: ten times those of the largest Llama without grouped queries in
+/// 32-bit floats. Loading already takes room for hundreds of tokens.
+const MAX_TOKEN_BYTES: usize = 64 << 20;
+
 pub(crate) const INPUT_IDS: &str = "input_ids";
 pub(crate) const ATTENTION_MASK: &str = "attention_mask";
 pub(crate) const POSITION_IDS: &str = "position_ids";
@@ -128,6 +132,12 @@ impl Layout {
             return Err(invalid(
                 "has no `past_key_values` inputs; export it with a cache (text-generation-with-past)".into(),
             ));
+        }
+        let token: usize = layout.cache.iter().map(CacheTensor::bytes_per_token).sum();
+        if token > MAX_TOKEN_BYTES {
+            return Err(invalid(format!(
+                "takes {token} bytes of keys and values for each token, more than {MAX_TOKEN_BYTES}: its shapes are wrong"
+            )));
         }
         Ok(layout)
     }

@@ -69,6 +69,14 @@ async fn caches_and_logits_of_every_type() {
     }
 }
 
+/// Layers whose numbers have gaps, and whose caches differ in heads, width and type.
+#[tokio::test(flavor = "multi_thread")]
+async fn caches_that_differ_from_layer_to_layer() {
+    for (element, second) in [(FLOAT, FLOAT16), (FLOAT16, FLOAT), (BFLOAT16, INT8)] {
+        check(&Toy { element, second: Some(second), ..Toy::default() }, false).await;
+    }
+}
+
 /// A graph that fixes the cache's length runs in place, and what an earlier conversation left in it is not seen.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cache_of_fixed_length() {

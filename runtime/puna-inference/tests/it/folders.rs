@@ -7,8 +7,8 @@ use puna_inference::{ModelFolder, examine};
 use serde_json::{Value, json};
 
 use crate::{
-    bundled, copy, load,
-    toy::{INT64, Toy},
+    answer, ask_with, bundled, copy, load,
+    toy::{FLOAT16, INT64, Toy},
 };
 
 fn edit(folder: &Path, name: &str, change: impl FnOnce(&mut Value)) {
@@ -147,6 +147,7 @@ fn what_is_wrong_is_named() {
 #[test]
 fn graphs_of_other_kinds_are_refused() {
     let rename = |from, to| Toy { rename: Some((from, to)), ..Toy::default() };
+    let odd = |heads, width| Toy { odd: Some((heads, width)), ..Toy::default() };
     let cases = [
         ("`past_key_values` inputs", Toy { cache: false, ..Toy::default() }),
         ("no output `logits`", rename("logits", "answers")),
@@ -155,6 +156,11 @@ fn graphs_of_other_kinds_are_refused() {
         ("the input `key_cache`", rename("past_key_values.0.key", "key_cache")),
         ("`past_key_values.1.key` and no output", rename("past_key_values.0.key", "past_key_values.1.key")),
         ("of type i64, not a float", Toy { logits: INT64, ..Toy::default() }),
+        ("one cannot follow the other", Toy { given: Some(FLOAT16), ..Toy::default() }),
+        ("a dimension of 1000000000", odd(1_000_000_000, 2)),
+        ("a dimension of 0", odd(2, 0)),
+        ("takes 2147483648 bytes of keys and values", odd(8192, 65536)),
+        ("`use_cache_branch` of type i64", Toy { use_cache_branch: true, branch: INT64, ..Toy::default() }),
     ];
     for (told, toy) in cases {
         let folder = toy.folder(2048, None);
@@ -164,6 +170,17 @@ fn graphs_of_other_kinds_are_refused() {
             assert!(error.report().contains(part), "no `{part}` in: {}", error.report());
         }
     }
+}
+
+/// A context that no memory holds is only a number until somebody fills it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_context_costs_nothing() {
+    let folder = copy();
+    edit(folder.path(), "genai_config.json", |config| config["model"]["context_length"] = json!(100_000_000));
+    let model = load(folder.path()).expect("the model");
+    assert_eq!(model.details().context_length, 100_000_000);
+    let (_, completion) = answer(&model, ask_with("Hello", |options| options.max_tokens = Some(5))).await;
+    assert!(completion.usage.completion_tokens > 0);
 }
 
 #[test]

@@ -26,6 +26,8 @@ const VOCABULARY: i64 = 3072;
 const OFFSETS: [i64; 4] = [0, 1, 2, 3];
 /// What each head and each place of its width counts.
 const WEIGHTS: [i64; 4] = [1, 2, 3, 5];
+/// What a token is divided by for the second cache.
+const SECOND_SMALL: i64 = 11;
 const PAST: &str = "past_key_values.0.key";
 const PRESENT: &str = "present.0.key";
 
@@ -50,6 +52,15 @@ pub struct Toy {
     /// The cache's length where the graph fixes it; else its cache grows.
     pub fixed: Option<i64>,
     pub cache: bool,
+    /// The type of a second cache, whose layer's number does not follow on the first one's, with other heads of
+    /// another width.
+    pub second: Option<u64>,
+    /// The type of `use_cache_branch`.
+    pub branch: u64,
+    /// Heads and their width of a cache that goes through unused, where it is not of two heads of width two.
+    pub odd: Option<(i64, i64)>,
+    /// The type that the cache has when it comes out, where it is not the one it goes in with.
+    pub given: Option<u64>,
     /// Whether it writes the same digit always.
     pub constant: bool,
     /// Whether a zero ends an answer.
@@ -69,6 +80,10 @@ impl Default for Toy {
             rows: Rows::All,
             fixed: None,
             cache: true,
+            second: None,
+            branch: BOOL,
+            odd: None,
+            given: None,
             constant: false,
             ends: false,
             rename: None,
@@ -109,6 +124,9 @@ impl Toy {
             for (offset, weight) in OFFSETS.iter().zip(WEIGHTS) {
                 for (place, token) in (0..length).zip(&tokens) {
                     sum += weight * (length - place) * (token % 7 + offset);
+                    if self.second.is_some() {
+                        sum += weight * (length - place) * (token % SECOND_SMALL + offset);
+                    }
                 }
             }
             sum += if self.position_ids { length - 1 } else { 0 };
@@ -137,13 +155,20 @@ impl Toy {
             sums.push(graph.node("Mul", &["total", "seven"], "mask_sum", &[]));
         }
         if self.use_cache_branch {
-            graph.input("use_cache_branch", BOOL, &[1]);
+            graph.input("use_cache_branch", self.branch, &[1]);
             graph.numbers("three", &[1], &[3]);
             graph.node("Cast", &["use_cache_branch"], "branch", &[("to", INT64)]);
             sums.push(graph.node("Mul", &["branch", "three"], "branch_sum", &[]));
         }
-        if self.cache {
+        if let Some((heads, width)) = self.odd {
+            graph.input(PAST, self.element, &[1, heads, -1, width]);
+            graph.node("Identity", &[PAST], PRESENT, &[]);
+            graph.output(PRESENT, self.element, &[1, heads, -1, width]);
+        } else if self.cache {
             sums.push(self.add_cache(&mut graph));
+        }
+        if let Some(element) = self.second {
+            sums.push(add_second(&mut graph, element));
         }
         let mut row = "input_ids".to_owned();
         if self.position_ids {
@@ -206,14 +231,37 @@ impl Toy {
             graph.node("Unsqueeze", &["total", "begin"], "valid_length", &[]);
             valid = graph.node("Slice", &[PRESENT, "begin", "valid_length", "length_axis"], "valid", &[]);
         } else {
-            graph.node("Concat", &[PAST, "new_keys"], PRESENT, &[("axis", 2)]);
+            let whole = if self.given.is_some() { "whole" } else { PRESENT };
+            graph.node("Concat", &[PAST, "new_keys"], whole, &[("axis", 2)]);
         }
-        graph.output(PRESENT, self.element, &[1, 2, length, 2]);
+        if let Some(given) = self.given {
+            graph.node("Cast", &["whole"], PRESENT, &[("to", given)]);
+        }
+        graph.output(PRESENT, self.given.unwrap_or(self.element), &[1, 2, length, 2]);
         graph.node("Cast", &[&valid], "numbers", &[("to", INT64)]);
         graph.node("CumSum", &["numbers", "length_axis"], "running", &[]);
         graph.node("Mul", &["running", "weights"], "weighted", &[]);
         graph.node("ReduceSum", &["weighted"], "cache_sum", &[("keepdims", 0)])
     }
+}
+
+/// The second cache's part of the graph, beside the first one's: four heads of width one, which count another rest.
+fn add_second(graph: &mut Graph, element: u64) -> String {
+    let (past, present) = ("past_key_values.7.value", "present.7.value");
+    graph.input(past, element, &[1, 4, -1, 1]);
+    graph.numbers("second_small", &[1], &[SECOND_SMALL]);
+    graph.numbers("second_offsets", &[1, 4, 1, 1], &OFFSETS);
+    graph.numbers("second_weights", &[1, 4, 1, 1], &WEIGHTS);
+    graph.node("Mod", &["input_ids", "second_small"], "second_rest", &[]);
+    graph.node("Unsqueeze", &["second_rest", "head_and_width"], "second_spread", &[]);
+    graph.node("Add", &["second_spread", "second_offsets"], "second_new", &[]);
+    graph.node("Cast", &["second_new"], "second_values", &[("to", element)]);
+    graph.node("Concat", &[past, "second_values"], present, &[("axis", 2)]);
+    graph.output(present, element, &[1, 4, -1, 1]);
+    graph.node("Cast", &[present], "second_numbers", &[("to", INT64)]);
+    graph.node("CumSum", &["second_numbers", "length_axis"], "second_running", &[]);
+    graph.node("Mul", &["second_running", "second_weights"], "second_weighted", &[]);
+    graph.node("ReduceSum", &["second_weighted"], "second_sum", &[("keepdims", 0)])
 }
 
 /// The tokens of the digits. The tokenizer never joins two, so a text of digits is the same tokens again.
