@@ -9,7 +9,7 @@ use ort::{
 use puna_core::{Error, ErrorKind, Result};
 
 use crate::{
-    buffer::{Binding, Buffer, failed},
+    buffer::{Binding, Buffer, bytes, failed},
     cache::{Cache, CacheKind, Store},
     folder::Sizes,
     layout::{ATTENTION_MASK, INPUT_IDS, LOGITS, Layout, POSITION_IDS, USE_CACHE_BRANCH},
@@ -272,7 +272,9 @@ impl Graph {
             bound.binding.input(ATTENTION_MASK, &bound.mask, 0, &[rows.len(), longest])?;
         }
         bound.binding.run(&mut self.session)?;
-        take_rows(bound.logits.tensor(), self.layout.vocab_size, wanted, rows.len(), &mut self.logits.values)
+        let (element, bytes) = (bound.logits.element(), bound.logits.bytes());
+        take_rows(element, bytes, self.layout.vocab_size, wanted, rows.len(), &mut self.logits.values);
+        Ok(())
     }
 
     fn run_growing(&mut self, cache: &mut Cache, row: usize, tokens: &[u32], wanted: Wanted) -> Result<()> {
@@ -314,7 +316,8 @@ impl Graph {
         let scores = take(LOGITS)?;
         let present =
             self.layout.cache.iter().map(|tensor| take(&tensor.present)).collect::<Result<Vec<_>>>()?;
-        take_rows(&scores, self.layout.vocab_size, wanted, 1, &mut self.logits.values)?;
+        let values = &mut self.logits.values;
+        take_rows(*scores.data_type(), bytes(&scores), self.layout.vocab_size, wanted, 1, values);
         rows[row] = present;
         Ok(())
     }
@@ -545,30 +548,32 @@ fn positions_of(past: usize, total: usize) -> impl Iterator<Item = i64> {
 
 /// Adds the wanted rows of `[rows, positions, vocabulary]` to `out`, as 32-bit floats.
 fn take_rows(
-    logits: &DynTensor,
+    element: TensorElementType,
+    bytes: &[u8],
     vocab_size: usize,
     wanted: Wanted,
     rows: usize,
     out: &mut Vec<f32>,
-) -> Result<()> {
-    // Several rows have one position each.
-    let skipped = |length: usize| match wanted {
+) {
+    let size = element.byte_size(1).unwrap_or(1);
+    let skipped = match wanted {
         Wanted::All => 0,
-        Wanted::Last => length.saturating_sub(rows * vocab_size),
+        // Several rows have one position each.
+        Wanted::Last => bytes.len().saturating_sub(rows * vocab_size * size),
     };
-    match logits.data_type() {
+    let bytes = &bytes[skipped..];
+    match element {
         TensorElementType::Float16 => {
-            let (_, data) = logits.try_extract_tensor::<f16>().map_err(failed("read the logits"))?;
-            out.extend(data[skipped(data.len())..].iter().map(|value| value.to_f32()));
+            let (values, _) = bytes.as_chunks();
+            out.extend(values.iter().map(|value| f16::from_ne_bytes(*value).to_f32()));
         }
         TensorElementType::Bfloat16 => {
-            let (_, data) = logits.try_extract_tensor::<bf16>().map_err(failed("read the logits"))?;
-            out.extend(data[skipped(data.len())..].iter().map(|value| value.to_f32()));
+            let (values, _) = bytes.as_chunks();
+            out.extend(values.iter().map(|value| bf16::from_ne_bytes(*value).to_f32()));
         }
         _ => {
-            let (_, data) = logits.try_extract_tensor::<f32>().map_err(failed("read the logits"))?;
-            out.extend_from_slice(&data[skipped(data.len())..]);
+            let (values, _) = bytes.as_chunks();
+            out.extend(values.iter().map(|value| f32::from_ne_bytes(*value)));
         }
     }
-    Ok(())
 }

@@ -328,16 +328,21 @@ impl Worker {
         Ok(())
     }
 
-    /// Computes a chunk of one prompt, of each in turn.
+    /// Computes a chunk's worth of prompts: of one long prompt, of each in turn, or of several short ones.
     fn prefill(&mut self) {
-        let count = self.slots.len();
-        let next = (1..=count).map(|step| (self.turn + step) % count);
-        let prefills =
-            |row: &usize| self.slots[*row].active.as_ref().is_some_and(|active| active.next.is_none());
-        let Some(row) = next.into_iter().find(prefills) else { return };
-        self.turn = row;
-        if let Err(stopped) = self.prefill_chunk(row) {
-            self.end(row, stopped);
+        let mut left = PREFILL_CHUNK;
+        while left > 0 {
+            let count = self.slots.len();
+            let turns = (1..=count).map(|step| (self.turn + step) % count);
+            let waits =
+                |row: &usize| self.slots[*row].active.as_ref().is_some_and(|active| active.next.is_none());
+            let Some(row) = turns.into_iter().find(waits) else { return };
+            self.turn = row;
+            let before = self.cache.tokens(row).len();
+            if let Err(stopped) = self.prefill_chunk(row) {
+                self.end(row, stopped);
+            }
+            left = left.saturating_sub(self.cache.tokens(row).len().saturating_sub(before).max(1));
         }
     }
 

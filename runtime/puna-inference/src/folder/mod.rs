@@ -33,9 +33,9 @@ const DEFAULT_CONTEXT: usize = 2048;
 /// [`FolderOptions`] do; each may be missing.
 ///
 /// Of several graphs the one that runs fastest on the machine is taken. On a processor that is `q4`, then
-/// `q8`, `int8`, `uint8`, `fp32`, `q4f16`, `fp16`, `bnb4`: every step reads all weights, so fewer bits are
-/// faster, except that 16-bit floats are widened in every step and come after 32-bit ones. A graph that
-/// `genai_config.json` names is taken before all others.
+/// `q8`, `int8`, `uint8`, `q4f16`, `fp32`, `fp16`, `bnb4`: every step reads all weights, so fewer bits are
+/// faster, except that 16-bit floats are widened and gain nothing there, and that `bnb4` has a slow kernel. A graph
+/// that `genai_config.json` names is taken before all others.
 #[derive(Clone, Debug, Serialize)]
 pub struct ModelFolder {
     /// The folder.

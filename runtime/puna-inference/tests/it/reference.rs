@@ -199,6 +199,21 @@ async fn every_variant_of_a_folder_runs() {
     }
 }
 
+/// Where no file says that the cache can be shared, as in transformers.js' folders, a probe finds it out; and sizes
+/// that the graph leaves open come from `config.json`.
+#[tokio::test(flavor = "multi_thread")]
+async fn sharing_is_found_without_a_word_of_it() {
+    let folder = folder_of("llama3/transformers-js");
+    let graphs = references().join("llama3/genai-int4-exact");
+    // The graph names its weights' file.
+    for (from, to) in [("model.onnx", "model_q4.onnx"), ("model.onnx.data", "model.onnx.data")] {
+        fs::copy(graphs.join(from), folder.path().join("onnx").join(to)).expect("a copy");
+    }
+    let model = load(folder.path()).unwrap_or_else(|error| panic!("{}", error.report()));
+    assert!(model.details().cache_in_place && model.details().graph.ends_with("onnx/model_q4.onnx"));
+    check_model(&model, "llama3/in place", Close::Within(1e-3)).await;
+}
+
 /// What the exporters' configuration files say of the models.
 #[test]
 fn folders_are_told_by_their_files() {

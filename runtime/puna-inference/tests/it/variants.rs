@@ -42,8 +42,8 @@ fn the_fastest_variant_is_chosen() {
             ("q8", "_quantized"),
             ("int8", "_int8"),
             ("uint8", "_uint8"),
-            ("fp32", ""),
             ("q4f16", "_q4f16"),
+            ("fp32", ""),
             ("fp16", "_fp16"),
             ("bnb4", "_bnb4"),
         ];
