@@ -63,7 +63,12 @@ impl Cache {
         let store = match kind {
             CacheKind::Shared => Store::Shared { buffers: Vec::new(), capacity: 0 },
             CacheKind::Growing => {
-                let empty = || tensors.iter().map(|tensor| allocate(tensor, 0)).collect::<Result<Vec<_>>>();
+                let empty = || {
+                    tensors
+                        .iter()
+                        .map(|tensor| allocate(tensor, tensor.least_length))
+                        .collect::<Result<Vec<_>>>()
+                };
                 Store::Growing((0..rows).map(|_| empty()).collect::<Result<_>>()?)
             }
         };
@@ -120,7 +125,9 @@ impl Cache {
         let fixed = self.tensors.iter().filter_map(|tensor| tensor.fixed_length).min();
         match &self.store {
             Store::Shared { capacity, .. } => {
-                let capacity = fixed.unwrap_or_else(|| grown_capacity(*capacity, needed, self.context));
+                let capacity = fixed.unwrap_or_else(|| {
+                    grown_capacity(*capacity, needed, self.context).max(self.least_length())
+                });
                 self.reallocate(capacity)
             }
             Store::Growing(_) => Ok(()),
@@ -132,10 +139,16 @@ impl Cache {
         if let Store::Shared { capacity, .. } = self.store {
             let longest = self.rows.iter().map(|row| row.tokens.len()).max().unwrap_or(0);
             let fixed = self.tensors.iter().any(|tensor| tensor.fixed_length.is_some());
+            let longest = longest.max(self.least_length());
             let needed = if fixed { capacity } else { longest.next_multiple_of(CACHE_STEP).min(capacity) };
             self.reallocate(needed)?;
         }
         Ok(())
+    }
+
+    /// The fewest positions that every tensor may have room for.
+    fn least_length(&self) -> usize {
+        self.tensors.iter().map(|tensor| tensor.least_length).max().unwrap_or(0)
     }
 
     /// Copies what is valid into buffers of another capacity. All is as before when there is no memory for them.

@@ -363,7 +363,8 @@ impl Graph {
         // Exporters that prune the head leave the number of positions open in the graph.
         self.layout.last_logits_only |= self.logits().values.len() == self.layout.vocab_size;
         let growing = self.probe_rows(1)?;
-        if wanted == Some(CacheKind::Growing) {
+        let least = self.layout.least_length();
+        if wanted == Some(CacheKind::Growing) && least == 0 {
             return Ok(());
         }
         self.kind = CacheKind::Shared;
@@ -384,6 +385,11 @@ impl Graph {
             self.kind = CacheKind::Growing;
         }
         self.unbind();
+        if least > 0 && !works {
+            return Err(Error::invalid_input(format!(
+                "the graph takes caches of {least} positions and more, and they cannot be shared; export it with `windowed_kv_cache=false`"
+            )));
+        }
         Ok(())
     }
 

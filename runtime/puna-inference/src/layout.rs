@@ -1,6 +1,6 @@
 use ort::{
     session::Session,
-    value::{Outlet, TensorElementType},
+    value::{Outlet, TensorElementType, ValueType},
 };
 use puna_core::{Error, ErrorKind, Result};
 
@@ -34,6 +34,8 @@ pub(crate) struct CacheTensor {
     pub(crate) element: TensorElementType,
     /// A length the graph fixes: the cache can only be shared, with this capacity.
     pub(crate) fixed_length: Option<usize>,
+    /// The fewest positions the graph takes: the window of a layer whose cache may be as short as that.
+    pub(crate) least_length: usize,
 }
 
 impl CacheTensor {
@@ -140,6 +142,11 @@ impl Layout {
         Ok(layout)
     }
 
+    /// The fewest positions that the graph takes in a cache; 0 where a cache may be empty.
+    pub(crate) fn least_length(&self) -> usize {
+        self.cache.iter().map(|tensor| tensor.least_length).max().unwrap_or(0)
+    }
+
     /// The length the graph fixes for its cache, if it does.
     pub(crate) fn fixed_length(&self) -> Option<usize> {
         self.cache.iter().filter_map(|tensor| tensor.fixed_length).min()
@@ -172,6 +179,19 @@ fn cache_tensor(input: &Outlet, outputs: &[Outlet], sizes: Sizes) -> Result<Cach
             output.name()
         ));
     }
+    // The builder's name for the length of a cache that may hold the window alone. A longer one that holds the whole
+    // sequence is as any other.
+    let windowed = matches!(input.dtype(), ValueType::Tensor { dimension_symbols, .. }
+        if dimension_symbols.iter().any(|symbol| symbol.contains("sliding")));
+    let least_length = match (windowed, sizes.window) {
+        (false, _) => 0,
+        (true, Some(window)) => window,
+        (true, None) => {
+            return Err(format!(
+                "has `{past}` for a layer of a sliding window, and no `genai_config.json` says `model.decoder.sliding_window.window_size`"
+            ));
+        }
+    };
     Ok(CacheTensor {
         past: past.to_owned(),
         present: output.name().to_owned(),
@@ -179,6 +199,7 @@ fn cache_tensor(input: &Outlet, outputs: &[Outlet], sizes: Sizes) -> Result<Cach
         head_dim: known(head_dim, sizes.head_dim, MAX_WIDTH)?.ok_or_else(invalid)?,
         element,
         fixed_length: known(length, None, MAX_CONTEXT)?,
+        least_length,
     })
 }
 
