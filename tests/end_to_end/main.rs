@@ -5,6 +5,7 @@ mod concierge;
 mod dependencies;
 mod files;
 mod kill;
+mod model;
 mod plugin;
 mod readme;
 mod sessions;

@@ -130,6 +130,8 @@ impl Worker {
             self.clock += 1;
             self.sweep();
             self.admit();
+            // Before anybody is answered, so that who reads an answer finds its request at work.
+            self.report();
             self.prefill();
             self.decode();
             self.report();

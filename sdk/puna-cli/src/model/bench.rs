@@ -199,7 +199,11 @@ fn milliseconds(began: Instant) -> f64 {
 fn median(mut figures: Vec<f64>) -> f64 {
     figures.sort_by(f64::total_cmp);
     let middle = figures.len() / 2;
-    if figures.len() % 2 == 0 { (figures[middle - 1] + figures[middle]) / 2.0 } else { figures[middle] }
+    if figures.len().is_multiple_of(2) {
+        (figures[middle - 1] + figures[middle]) / 2.0
+    } else {
+        figures[middle]
+    }
 }
 
 /// What Linux calls the high-water mark of the resident set.
