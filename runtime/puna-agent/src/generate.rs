@@ -115,6 +115,7 @@ impl Driver {
             options: agent.options.clone(),
             cancel: self.cancel.clone(),
             deadline: self.deadline.map(Instant::into_std),
+            ..GenerateRequest::default()
         };
         match agent.options.max_tokens {
             Some(most) => request.options.max_tokens = Some(most.min(tokens_left)),

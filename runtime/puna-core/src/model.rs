@@ -1,4 +1,4 @@
-use std::{pin::Pin, time::Instant};
+use std::{collections::BTreeMap, pin::Pin, time::Instant};
 
 use async_trait::async_trait;
 use futures_util::Stream;
@@ -40,6 +40,10 @@ pub struct GenerateRequest {
     pub tools: Vec<ToolSchema>,
     /// How to continue.
     pub options: GenerateOptions,
+    /// Added to the logits of tokens, from -100 to 100, before they are chosen from.
+    pub logit_bias: BTreeMap<u32, f32>,
+    /// Asks for a [`ModelEvent::Token`] for every token, with so many of the likeliest in its place.
+    pub logprobs: Option<u32>,
     /// Stops the generation within one step, with [`StopReason::Cancelled`].
     pub cancel: CancellationToken,
     /// Stops the generation within one step, with [`StopReason::Deadline`].
@@ -71,6 +75,22 @@ pub struct GenerateOptions {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("exclusiveMinimum" = 0.0))]
     pub repetition_penalty: Option<f32>,
+    /// Only tokens whose surprise is nearest to the expected one, the likeliest whose probabilities reach this sum
+    /// (locally typical sampling: Meister et al., 2022).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(max = 1.0), extend("exclusiveMinimum" = 0.0))]
+    pub typical_p: Option<f32>,
+    /// Taken from the logits of tokens for each time they were generated, from -2 to 2, as in OpenAI's interface.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = -2.0, max = 2.0))]
+    pub frequency_penalty: Option<f32>,
+    /// Taken once from the logits of tokens that were generated, from -2 to 2, as in OpenAI's interface.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = -2.0, max = 2.0))]
+    pub presence_penalty: Option<f32>,
+    /// Discourages tokens that would go on with a passage that stood before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dry: Option<DryOptions>,
     /// The seed of sampling; the same seed, model and input give the same output.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seed: Option<u64>,
@@ -79,12 +99,54 @@ pub struct GenerateOptions {
     pub stop: Vec<String>,
 }
 
+/// How repeated passages are discouraged ("don't repeat yourself", DRY): a token that would make a passage of `n`
+/// tokens, which stood before, longer by one loses `multiplier * base ^ (n - allowed_length)` of its logit.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct DryOptions {
+    /// How strongly; 0 is off.
+    #[schemars(range(min = 0.0))]
+    pub multiplier: f32,
+    /// How fast it grows with the passage's length.
+    #[schemars(range(min = 1.0))]
+    pub base: f32,
+    /// Passages of up to so many tokens are free.
+    pub allowed_length: u32,
+    /// Texts that no passage goes across: a token that holds one ends it.
+    pub sequence_breakers: Vec<String>,
+}
+
+impl Default for DryOptions {
+    /// What its author proposes.
+    fn default() -> Self {
+        Self {
+            multiplier: 0.8,
+            base: 1.75,
+            allowed_length: 2,
+            sequence_breakers: ["\n", ":", "\"", "*"].map(str::to_owned).into(),
+        }
+    }
+}
+
+/// How likely a token was where it stands.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TokenScore {
+    /// The token.
+    pub token: u32,
+    /// The natural logarithm of its probability after the tokens before it, from the model's own logits.
+    pub logprob: f64,
+    /// The likeliest tokens there and their log-probabilities, the likeliest first.
+    pub top: Vec<(u32, f64)>,
+}
+
 /// What a model sends while it generates.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum ModelEvent {
     /// More text of the answer; never a part of a character, never the text of a tool call.
     TextDelta(String),
+    /// A token that was generated, where [`GenerateRequest::logprobs`] asks for it.
+    Token(TokenScore),
     /// The end.
     Finished(Completion),
 }

@@ -52,7 +52,13 @@ async fn main() -> Result<(), Box<dyn Error>> {
     for worker in workers {
         worker.await?.map_err(|message| -> Box<dyn Error> { message.into() })?;
     }
-    let status = model.status();
+    // Who goes away is noticed at the next step.
+    let left = Instant::now() + PATIENCE;
+    let mut status = model.status();
+    while (status.active, status.queued) != (0, 0) && Instant::now() < left {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        status = model.status();
+    }
     let outcomes = outcomes.lock().map_err(|error| error.to_string())?;
     println!("{outcomes:?}");
     if let Some(settled) = settled {
@@ -91,6 +97,7 @@ async fn work(model: Arc<OnnxModel>, outcomes: Outcomes, number: u64, end: Insta
             ignore_end: random.below(2) == 0,
             cancel: cancel.clone(),
             deadline,
+            ..CompletionRequest::default()
         };
         let outcome = match model.complete(request) {
             Err(error) if error.kind() == ErrorKind::ResourceExhausted => {

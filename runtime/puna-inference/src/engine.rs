@@ -10,11 +10,11 @@ use std::{
     time::Instant,
 };
 
-use puna_core::{CancellationToken, Error, ErrorKind, ModelEvent, Result, StopReason};
+use puna_core::{CancellationToken, Error, ErrorKind, ModelEvent, Result, StopReason, TokenScore};
 use serde::Serialize;
 use tokio::sync::{mpsc::UnboundedSender, oneshot};
 
-use crate::{Sampler, TokenScore, worker::Worker};
+use crate::{Sampler, worker::Worker};
 
 /// Where a request's events go. Unbounded, because they are bounded by the request's tokens, and a slow reader must not
 /// hold the other requests up.
@@ -47,6 +47,8 @@ pub(crate) struct Generate {
     pub calls: bool,
     /// Whether the tokens that end an answer do not end this one.
     pub ignore_end: bool,
+    /// Whether every token is told with its likelihood, and how many likelier ones with it.
+    pub logprobs: Option<usize>,
     pub events: Events,
 }
 

@@ -30,4 +30,4 @@ pub use model::{CompletionRequest, OnnxModel};
 pub use report::{ModelReport, examine};
 pub use runtime::{Runtime, RuntimeReport, report};
 pub use sampler::Sampler;
-pub use score::{Perplexity, TokenScore};
+pub use score::Perplexity;

@@ -1,16 +1,20 @@
-use std::{path::Path, time::Instant};
+use std::{
+    collections::{BTreeMap, HashSet},
+    path::Path,
+    time::Instant,
+};
 
 use async_trait::async_trait;
 use futures_util::stream;
 use puna_core::{
     CancellationToken, Error, ErrorKind, GenerateOptions, GenerateRequest, Model, ModelInfo, ModelStream,
-    Result,
+    Result, TokenScore,
 };
 use puna_text::{ChatTemplate, Tokenizer};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
-    LoadOptions, ModelDetails, Perplexity, Runtime, Sampler, TokenScore,
+    LoadOptions, ModelDetails, Perplexity, Runtime, Sampler,
     engine::{Engine, EngineStatus, Generate, Job, Score, Task},
     load::{self, Loaded, MEMORY_SHARE, free_memory},
     worker::{Worker, WorkerOptions},
@@ -33,6 +37,10 @@ pub struct CompletionRequest {
     pub prompt: Vec<u32>,
     /// How to continue.
     pub options: GenerateOptions,
+    /// As [`GenerateRequest::logit_bias`].
+    pub logit_bias: BTreeMap<u32, f32>,
+    /// As [`GenerateRequest::logprobs`].
+    pub logprobs: Option<u32>,
     /// Whether to go on after the tokens that end an answer, as measuring speed does.
     pub ignore_end: bool,
     /// Stops the generation within one step, with [`StopReason::Cancelled`](puna_core::StopReason::Cancelled).
@@ -111,8 +119,10 @@ impl OnnxModel {
     /// # Errors
     /// Those of [`Model::generate`], and [`InvalidInput`](ErrorKind::InvalidInput) for no tokens.
     pub fn complete(&self, request: CompletionRequest) -> Result<ModelStream> {
-        let CompletionRequest { prompt, options, ignore_end, cancel, deadline } = request;
-        let request = GenerateRequest { options, cancel, deadline, ..Default::default() };
+        let CompletionRequest { prompt, options, logit_bias, logprobs, ignore_end, cancel, deadline } =
+            request;
+        let request =
+            GenerateRequest { options, logit_bias, logprobs, cancel, deadline, ..Default::default() };
         self.start(prompt, request, ignore_end)
     }
 
@@ -153,9 +163,7 @@ impl OnnxModel {
             )));
         }
         if top > MAX_TOP {
-            return Err(Error::invalid_input(format!(
-                "the `{top}` likeliest tokens are asked for; at most {MAX_TOP} are given"
-            )));
+            return Err(too_many(top));
         }
         let vocabulary = self.details.vocabulary;
         if let Some(token) = tokens.iter().find(|token| **token as usize >= vocabulary) {
@@ -210,6 +218,19 @@ impl OnnxModel {
         Ok(Perplexity::of(logprobs))
     }
 
+    /// The tokens that hold one of the texts.
+    fn breakers(&self, texts: &[String]) -> Result<HashSet<u32>> {
+        let count = u32::try_from(self.tokenizer.vocabulary_size()).unwrap_or(u32::MAX);
+        let mut breakers = HashSet::new();
+        for token in 0..count {
+            let text = self.tokenizer.decode(&[token])?;
+            if texts.iter().any(|breaker| text.contains(breaker.as_str())) {
+                breakers.insert(token);
+            }
+        }
+        Ok(breakers)
+    }
+
     /// Queues a request whose prompt is ready.
     fn start(&self, prompt: Vec<u32>, request: GenerateRequest, ignore_end: bool) -> Result<ModelStream> {
         if prompt.is_empty() {
@@ -228,7 +249,14 @@ impl OnnxModel {
                 ),
             ));
         }
-        let sampler = Sampler::new(&request.options, &prompt)?;
+        let logprobs = request.logprobs.map_or(0, |top| top as usize);
+        if logprobs > MAX_TOP {
+            return Err(too_many(logprobs));
+        }
+        let mut sampler = Sampler::new(&request.options, &prompt)?.with_bias(&request.logit_bias)?;
+        if let Some(dry) = &request.options.dry {
+            sampler = sampler.with_breakers(self.breakers(&dry.sequence_breakers)?);
+        }
         let (events, receiver) = mpsc::unbounded_channel();
         self.engine.submit(Job {
             cancel: request.cancel,
@@ -240,6 +268,7 @@ impl OnnxModel {
                 stop: request.options.stop,
                 calls: !request.tools.is_empty(),
                 ignore_end,
+                logprobs: request.logprobs.map(|top| top as usize),
                 events,
             })),
             prompt,
@@ -249,6 +278,10 @@ impl OnnxModel {
             Some((event, receiver))
         })))
     }
+}
+
+fn too_many(top: usize) -> Error {
+    Error::invalid_input(format!("the `{top}` likeliest tokens are asked for; at most {MAX_TOP} are given"))
 }
 
 /// The most likely tokens that are told with a score, as in OpenAI's interface.

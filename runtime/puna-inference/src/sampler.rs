@@ -1,15 +1,16 @@
 use std::{
     cmp::Ordering,
-    collections::HashSet,
+    collections::{BTreeMap, HashMap, HashSet},
     hash::{BuildHasher, Hasher},
 };
 
-use puna_core::{Error, GenerateOptions, Result};
+use puna_core::{DryOptions, Error, GenerateOptions, Result};
 
 /// Chooses the next token from logits, as [`GenerateOptions`] say.
 ///
-/// The steps and their order are those of Hugging Face's `generate`: repetition penalty, temperature,
-/// `top_k`, `top_p`, `min_p`. Tokens of equal likelihood rank by their number, so that the choice depends on
+/// The steps and their order are those of Hugging Face's `generate`, with those it lacks before its own: bias,
+/// presence and frequency penalties, DRY, repetition penalty, temperature, `top_k`, `top_p`, `min_p`, `typical_p`.
+/// Tokens of equal likelihood rank by their number, so that the choice depends on
 /// nothing but the logits, the options and the seed.
 ///
 /// ```
@@ -26,11 +27,23 @@ pub struct Sampler {
     top_k: usize,
     top_p: Option<f32>,
     min_p: Option<f32>,
+    typical_p: Option<f32>,
     penalty: f32,
     seen: HashSet<u32>,
+    bias: BTreeMap<u32, f32>,
+    presence: f32,
+    frequency: f32,
+    /// How often each token was generated, where a penalty asks.
+    counts: HashMap<u32, u32>,
+    dry: Option<DryOptions>,
+    breakers: HashSet<u32>,
+    /// The prompt and what was generated, where DRY asks.
+    history: Vec<u32>,
     random: SplitMix64,
     /// Logits after the penalty; kept to save an allocation of the vocabulary's size a token.
     scores: Vec<f32>,
+    /// The largest of them.
+    best: f32,
     ranked: Vec<u32>,
 }
 
@@ -53,6 +66,15 @@ impl Sampler {
         let temperature = options.temperature;
         let penalty = options.repetition_penalty.unwrap_or(1.0);
         let penalised = penalty != 1.0;
+        let openai = |name, value: Option<f32>| {
+            let value = value.unwrap_or(0.0);
+            range(name, value, (-2.0..=2.0).contains(&value), "from -2 to 2")
+        };
+        let dry = options.dry.clone().filter(|dry| dry.multiplier != 0.0);
+        if let Some(DryOptions { multiplier, base, .. }) = &dry {
+            range("dry.multiplier", *multiplier, multiplier.is_finite() && *multiplier > 0.0, "0 or more")?;
+            range("dry.base", *base, base.is_finite() && *base >= 1.0, "1 or more")?;
+        }
         Ok(Self {
             temperature: range(
                 "temperature",
@@ -63,12 +85,41 @@ impl Sampler {
             top_k: options.top_k as usize,
             top_p: fraction("top_p", options.top_p)?,
             min_p: fraction("min_p", options.min_p)?,
+            typical_p: fraction("typical_p", options.typical_p)?,
+            bias: BTreeMap::new(),
+            presence: openai("presence_penalty", options.presence_penalty)?,
+            frequency: openai("frequency_penalty", options.frequency_penalty)?,
+            counts: HashMap::new(),
+            history: if dry.is_some() { prompt.to_vec() } else { Vec::new() },
+            dry,
+            breakers: HashSet::new(),
             penalty: range("repetition_penalty", penalty, penalty.is_finite() && penalty > 0.0, "above 0")?,
             seen: if penalised { prompt.iter().copied().collect() } else { HashSet::new() },
             random: SplitMix64(options.seed.unwrap_or_else(random_seed)),
             scores: Vec::new(),
+            best: f32::NEG_INFINITY,
             ranked: Vec::new(),
         })
+    }
+
+    /// Adds to the logits of tokens; a token beyond the vocabulary is never chosen anyway.
+    ///
+    /// # Errors
+    /// [`InvalidInput`](puna_core::ErrorKind::InvalidInput) for a bias that is not from -100 to 100.
+    pub fn with_bias(mut self, bias: &BTreeMap<u32, f32>) -> Result<Self> {
+        if let Some((token, value)) = bias.iter().find(|(_, value)| !(-100.0..=100.0).contains(*value)) {
+            return Err(Error::invalid_input(format!(
+                "`logit_bias` of token {token} is `{value}`; it must be from -100 to 100"
+            )));
+        }
+        self.bias.clone_from(bias);
+        Ok(self)
+    }
+
+    /// Sets the tokens that end a passage for DRY.
+    pub fn with_breakers(mut self, breakers: HashSet<u32>) -> Self {
+        self.breakers = breakers;
+        self
     }
 
     /// Whether the likeliest token is taken, so that rounding in the logits seldom matters.
@@ -79,7 +130,7 @@ impl Sampler {
     /// The next token. `logits` has one number for each token of the vocabulary and is not empty; what
     /// is not a number counts as impossible.
     pub fn choose(&mut self, logits: &[f32]) -> u32 {
-        let token = if self.penalty == 1.0 && self.temperature == 0.0 {
+        let token = if self.temperature == 0.0 && !self.changes_logits() {
             likeliest(logits)
         } else {
             self.penalise(logits);
@@ -88,13 +139,60 @@ impl Sampler {
         if self.penalty != 1.0 {
             self.seen.insert(token);
         }
+        if self.presence != 0.0 || self.frequency != 0.0 {
+            *self.counts.entry(token).or_default() += 1;
+        }
+        if self.dry.is_some() {
+            self.history.push(token);
+        }
         token
+    }
+
+    /// The tokens that may be chosen next and how likely each is, the likeliest first; one alone where the likeliest
+    /// is taken.
+    pub fn distribution(&mut self, logits: &[f32]) -> Vec<(u32, f64)> {
+        self.penalise(logits);
+        if self.temperature == 0.0 {
+            return vec![(likeliest(&self.scores), 1.0)];
+        }
+        self.rank();
+        let total: f64 = self.ranked.iter().map(|token| self.weight(*token)).sum();
+        self.ranked.iter().map(|token| (*token, self.weight(*token) / total)).collect()
+    }
+
+    fn changes_logits(&self) -> bool {
+        self.penalty != 1.0
+            || !self.bias.is_empty()
+            || self.presence != 0.0
+            || self.frequency != 0.0
+            || self.dry.is_some()
     }
 
     fn penalise(&mut self, logits: &[f32]) {
         self.scores.clear();
         self.scores
             .extend(logits.iter().map(|score| if score.is_nan() { f32::NEG_INFINITY } else { *score }));
+        for (token, bias) in &self.bias {
+            if let Some(score) = self.scores.get_mut(*token as usize) {
+                *score += bias;
+            }
+        }
+        for (token, count) in &self.counts {
+            if let Some(score) = self.scores.get_mut(*token as usize) {
+                *score -= self.presence + self.frequency * *count as f32;
+            }
+        }
+        if let Some(dry) = &self.dry {
+            for (token, length) in passages(&self.history, &self.breakers) {
+                let beyond =
+                    i32::try_from(length.saturating_sub(dry.allowed_length as usize)).unwrap_or(i32::MAX);
+                if length >= dry.allowed_length as usize
+                    && let Some(score) = self.scores.get_mut(token as usize)
+                {
+                    *score -= dry.multiplier * dry.base.powi(beyond);
+                }
+            }
+        }
         for token in &self.seen {
             if let Some(score) = self.scores.get_mut(*token as usize) {
                 // CTRL (Keskar et al., 2019): both signs move away from being chosen.
@@ -103,42 +201,42 @@ impl Sampler {
         }
     }
 
-    fn sample(&mut self) -> u32 {
-        let Self { scores, ranked, temperature, top_k, top_p, min_p, random, .. } = self;
-        let best = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        if best == f32::NEG_INFINITY {
-            return 0;
+    /// How likely a token is, as a multiple of the likeliest; in 64 bits, because thousands are summed.
+    fn weight(&self, token: u32) -> f64 {
+        weight(self.scores[token as usize], self.best, self.temperature)
+    }
+
+    /// Leaves in `ranked` the tokens that may be drawn, the likeliest first.
+    fn rank(&mut self) {
+        self.best = self.scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let Self { scores, ranked, best, temperature, top_k, top_p, min_p, typical_p, .. } = self;
+        ranked.clear();
+        if *best == f32::NEG_INFINITY {
+            // Nothing is possible: the first is taken.
+            ranked.push(0);
+            return;
         }
-        // Probabilities relative to the likeliest token's; in 64 bits, because thousands are summed.
-        let weight = |score: f32| {
-            if score == best {
-                1.0
-            } else {
-                f64::exp((f64::from(score) - f64::from(best)) / f64::from(*temperature))
-            }
-        };
+        let weight = |token: &u32| weight(scores[*token as usize], *best, *temperature);
         let by_rank = |a: &u32, b: &u32| {
             scores[*b as usize].partial_cmp(&scores[*a as usize]).unwrap_or(Ordering::Equal).then(a.cmp(b))
         };
-        ranked.clear();
-        ranked.extend((0..u32::try_from(scores.len()).unwrap_or(u32::MAX)).filter(|token| {
-            // A token this unlikely is never drawn: `weight` is 0 in 64 bits.
-            weight(scores[*token as usize]) > 0.0
-        }));
+        // A token whose weight is 0 in 64 bits is never drawn.
+        let all = 0..u32::try_from(scores.len()).unwrap_or(u32::MAX);
+        ranked.extend(all.filter(|token| weight(token) > 0.0));
         if *top_k > 0 && *top_k < ranked.len() {
             ranked.select_nth_unstable_by(*top_k - 1, by_rank);
             ranked.truncate(*top_k);
         }
         // The order decides which token a random number means, so it is always the full order.
         ranked.sort_unstable_by(by_rank);
-        let total = |tokens: &[u32]| tokens.iter().map(|token| weight(scores[*token as usize])).sum::<f64>();
+        let total = |tokens: &[u32]| tokens.iter().map(weight).sum::<f64>();
         if let Some(top_p) = top_p.filter(|top_p| *top_p < 1.0) {
             let enough = f64::from(top_p) * total(ranked);
             let mut sum = 0.0;
             let mut kept = 0;
             for token in ranked.iter() {
                 kept += 1;
-                sum += weight(scores[*token as usize]);
+                sum += weight(token);
                 if sum >= enough {
                     break;
                 }
@@ -146,20 +244,76 @@ impl Sampler {
             ranked.truncate(kept.max(1));
         }
         if let Some(min_p) = *min_p {
-            let kept = ranked.partition_point(|token| weight(scores[*token as usize]) >= f64::from(min_p));
+            let kept = ranked.partition_point(|token| weight(token) >= f64::from(min_p));
             ranked.truncate(kept.max(1));
         }
-        let mut rest = random.unit() * total(ranked);
-        for token in ranked.iter() {
-            rest -= weight(scores[*token as usize]);
+        if let Some(typical_p) = typical_p.filter(|typical_p| *typical_p < 1.0) {
+            let total = total(ranked);
+            let surprise = |token: &u32| -(weight(token) / total).ln();
+            let expected: f64 = ranked.iter().map(|token| surprise(token) * weight(token) / total).sum();
+            let distance = |token: &u32| (surprise(token) - expected).abs();
+            let mut nearest = ranked.clone();
+            // Equally near ones rank as they are likely: the sort is stable.
+            nearest.sort_by(|a, b| distance(a).total_cmp(&distance(b)));
+            let mut sum = 0.0;
+            let kept = nearest.iter().take_while(|token| {
+                let enough = sum >= f64::from(typical_p);
+                sum += weight(token) / total;
+                !enough
+            });
+            let kept = kept.count().max(1);
+            let furthest = distance(&nearest[kept - 1]);
+            ranked.retain(|token| distance(token) <= furthest);
+        }
+    }
+
+    fn sample(&mut self) -> u32 {
+        self.rank();
+        let total: f64 = self.ranked.iter().map(|token| self.weight(*token)).sum();
+        let mut rest = self.random.unit() * total;
+        for token in &self.ranked {
+            rest -= self.weight(*token);
             if rest < 0.0 {
                 return *token;
             }
         }
         // Rounding can leave a rest above 0 after the last token.
-        ranked[ranked.len() - 1]
+        self.ranked[self.ranked.len() - 1]
     }
 }
+
+/// `exp((score - best) / temperature)`.
+fn weight(score: f32, best: f32, temperature: f32) -> f64 {
+    if score == best { 1.0 } else { f64::exp((f64::from(score) - f64::from(best)) / f64::from(temperature)) }
+}
+
+/// The tokens that would go on with a passage that ends the history and stood before, each with the longest such
+/// passage's length.
+fn passages(history: &[u32], breakers: &HashSet<u32>) -> HashMap<u32, usize> {
+    let history = &history[history.len().saturating_sub(DRY_WINDOW)..];
+    let mut longest = HashMap::new();
+    let Some((last, before)) = history.split_last() else { return longest };
+    if breakers.contains(last) {
+        return longest;
+    }
+    for (end, _) in before.iter().enumerate().filter(|(_, token)| *token == last) {
+        let same = (0..=end.min(DRY_LONGEST)).take_while(|back| {
+            let (a, b) = (history[end - back], history[history.len() - 1 - back]);
+            a == b && !breakers.contains(&a)
+        });
+        let length = same.count();
+        let next = history[end + 1];
+        let known = longest.entry(next).or_insert(0);
+        *known = length.max(*known);
+    }
+    longest
+}
+
+/// How far back DRY looks for a passage: bounds the time of a step.
+const DRY_WINDOW: usize = 8192;
+
+/// The longest passage that DRY tells from longer ones: its penalty is beyond any logit, and it bounds the time.
+const DRY_LONGEST: usize = 50;
 
 /// Logits compared at a time: as many as the widest vectors hold, twice.
 const LANES: usize = 32;

@@ -1,15 +1,5 @@
+use puna_core::TokenScore;
 use serde::Serialize;
-
-/// How likely a token was where it stands.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct TokenScore {
-    /// The token.
-    pub token: u32,
-    /// The natural logarithm of its probability after the tokens before it, from the model's own logits.
-    pub logprob: f64,
-    /// The likeliest tokens there and their log-probabilities, the likeliest first.
-    pub top: Vec<(u32, f64)>,
-}
 
 /// How well a model expects a text.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -34,31 +24,29 @@ impl Perplexity {
     }
 }
 
-impl TokenScore {
-    /// Of a token, from the logits before it, with the `top` likeliest tokens. What is not a number counts as
-    /// impossible.
-    pub(crate) fn of(logits: &[f32], token: u32, top: usize) -> Self {
-        let score = |value: f32| if value.is_nan() { f64::NEG_INFINITY } else { f64::from(value) };
-        let best = logits.iter().map(|value| score(*value)).fold(f64::NEG_INFINITY, f64::max);
-        // In 64 bits, because thousands are summed.
-        let sum: f64 = logits.iter().map(|value| (score(*value) - best).exp()).sum();
-        let logprob = |value: f32| score(value) - best - sum.ln();
-        let mut ranked: Vec<u32> = Vec::new();
-        if top > 0 {
-            ranked = (0..u32::try_from(logits.len()).unwrap_or(u32::MAX)).collect();
-            let by_rank = |a: &u32, b: &u32| {
-                score(logits[*b as usize]).total_cmp(&score(logits[*a as usize])).then(a.cmp(b))
-            };
-            if top < ranked.len() {
-                ranked.select_nth_unstable_by(top - 1, by_rank);
-                ranked.truncate(top);
-            }
-            ranked.sort_unstable_by(by_rank);
+/// How likely a token is, from the logits before it, with the `top` likeliest tokens. What is not a number counts as
+/// impossible.
+pub(crate) fn score_of(logits: &[f32], token: u32, top: usize) -> TokenScore {
+    let score = |value: f32| if value.is_nan() { f64::NEG_INFINITY } else { f64::from(value) };
+    let best = logits.iter().map(|value| score(*value)).fold(f64::NEG_INFINITY, f64::max);
+    // In 64 bits, because thousands are summed.
+    let sum: f64 = logits.iter().map(|value| (score(*value) - best).exp()).sum();
+    let logprob = |value: f32| score(value) - best - sum.ln();
+    let mut ranked: Vec<u32> = Vec::new();
+    if top > 0 {
+        ranked = (0..u32::try_from(logits.len()).unwrap_or(u32::MAX)).collect();
+        let by_rank = |a: &u32, b: &u32| {
+            score(logits[*b as usize]).total_cmp(&score(logits[*a as usize])).then(a.cmp(b))
+        };
+        if top < ranked.len() {
+            ranked.select_nth_unstable_by(top - 1, by_rank);
+            ranked.truncate(top);
         }
-        Self {
-            token,
-            logprob: logits.get(token as usize).map_or(f64::NEG_INFINITY, |value| logprob(*value)),
-            top: ranked.into_iter().map(|token| (token, logprob(logits[token as usize]))).collect(),
-        }
+        ranked.sort_unstable_by(by_rank);
+    }
+    TokenScore {
+        token,
+        logprob: logits.get(token as usize).map_or(f64::NEG_INFINITY, |value| logprob(*value)),
+        top: ranked.into_iter().map(|token| (token, logprob(logits[token as usize]))).collect(),
     }
 }

@@ -9,17 +9,17 @@ use std::{
     time::Instant,
 };
 
-use puna_core::{Error, ErrorKind, Result, StopReason};
+use puna_core::{Error, ErrorKind, ModelEvent, Result, StopReason};
 use puna_text::Tokenizer;
 
 use crate::{
-    TokenScore,
     answer::Answer,
     cache::Cache,
     draft::draft,
     engine::{EngineStatus, Generate, Job, Score, Shared, Stopped, Task},
     graph::{Logits, Wanted},
     graphs::Graphs,
+    score::score_of,
 };
 
 /// Tokens of a prompt computed at a time. Cancellation, deadlines and other requests' answers wait for no more: one
@@ -379,11 +379,7 @@ impl Worker {
                 if wanted == Wanted::All {
                     for position in done.max(score.from - 1)..end {
                         let token = active.job.prompt[position + 1];
-                        score.scores.push(TokenScore::of(
-                            graphs.logits().row(position - done),
-                            token,
-                            score.top,
-                        ));
+                        score.scores.push(score_of(graphs.logits().row(position - done), token, score.top));
                     }
                 }
                 if end < length {
@@ -561,10 +557,14 @@ impl Active {
         let (Task::Generate(generate), Some(answer)) = (&mut self.job.task, &mut self.answer) else {
             return Ok(());
         };
-        let Generate { sampler, max_tokens, asked, ignore_end, events, .. } = &mut **generate;
+        let Generate { sampler, max_tokens, asked, ignore_end, logprobs, events, .. } = &mut **generate;
         let token = sampler.choose(logits.row(index));
         self.next = Some(token);
         answer.usage.completion_tokens += 1;
+        if let Some(top) = *logprobs {
+            let score = score_of(logits.row(index), token, top);
+            events.send(Ok(ModelEvent::Token(score))).map_err(|_| Stopped::Abandoned)?;
+        }
         if !*ignore_end && eos.contains(&token) {
             return Err(Stopped::Reason(StopReason::EndOfTurn));
         }

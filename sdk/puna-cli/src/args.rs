@@ -319,6 +319,18 @@ pub(crate) struct SamplingArgs {
     /// Divides the logits of tokens already seen
     #[arg(long, value_name = "NUMBER")]
     pub repetition_penalty: Option<f32>,
+    /// Only tokens whose surprise is near the expected, the likeliest that reach this sum
+    #[arg(long, value_name = "NUMBER")]
+    pub typical_p: Option<f32>,
+    /// Taken from logits for each time a token was written, from -2 to 2
+    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
+    pub frequency_penalty: Option<f32>,
+    /// Taken once from the logits of tokens that were written, from -2 to 2
+    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
+    pub presence_penalty: Option<f32>,
+    /// Discourage going on with passages that stood before, so strongly; 0.8 is usual
+    #[arg(long, value_name = "MULTIPLIER")]
+    pub dry: Option<f32>,
     /// The same seed gives the same answer
     #[arg(long, value_name = "NUMBER")]
     pub seed: Option<u64>,

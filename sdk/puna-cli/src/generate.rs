@@ -2,8 +2,8 @@ use std::{io::Write, process::ExitCode};
 
 use futures_util::StreamExt;
 use puna::{
-    CancellationToken, Completion, Error, GenerateOptions, GenerateRequest, Message, Model, ModelEvent,
-    ModelStream, Result, StopReason,
+    CancellationToken, Completion, DryOptions, Error, GenerateOptions, GenerateRequest, Message, Model,
+    ModelEvent, ModelStream, Result, StopReason,
     inference::{CompletionRequest, LoadOptions},
 };
 use serde::Serialize;
@@ -100,6 +100,10 @@ impl SamplingArgs {
             top_p: self.top_p,
             min_p: self.min_p,
             repetition_penalty: self.repetition_penalty,
+            typical_p: self.typical_p,
+            frequency_penalty: self.frequency_penalty,
+            presence_penalty: self.presence_penalty,
+            dry: self.dry.map(|multiplier| DryOptions { multiplier, ..DryOptions::default() }),
             seed: self.seed,
             stop: self.stop.clone(),
         }

@@ -1,8 +1,8 @@
 use std::process::ExitCode;
 
 use puna::{
-    Error, Result,
-    inference::{LoadOptions, OnnxModel, Perplexity, TokenScore},
+    Error, Result, TokenScore,
+    inference::{LoadOptions, OnnxModel, Perplexity},
 };
 use serde::Serialize;
 

@@ -6,7 +6,7 @@ use std::{
     path::Path,
 };
 
-use puna_core::GenerateOptions;
+use puna_core::{DryOptions, GenerateOptions};
 
 use crate::{
     AgentLimits, AgentSpec, CompanionPolicy, Diagnostic, Diagnostics, Grant, HistoryPolicy, MAX_FILE_BYTES,
@@ -198,11 +198,42 @@ impl Decoder<'_> {
             }),
             repetition_penalty: self
                 .optional(f.take("repetition_penalty"), |d, n| d.float(n, "a factor above 0", |v| v > 0.0)),
+            typical_p: self.optional(f.take("typical_p"), |d, n| {
+                d.float(n, "a probability above 0 and up to 1", |v| v > 0.0 && v <= 1.0)
+            }),
+            frequency_penalty: self.optional(f.take("frequency_penalty"), Self::penalty),
+            presence_penalty: self.optional(f.take("presence_penalty"), Self::penalty),
+            dry: self.optional(f.take("dry"), Self::dry),
             seed: self.optional(f.take("seed"), |d, n| d.parsed(n, "a whole number of 0 or more")),
             stop: self.optional(f.take("stop"), |d, n| d.list(n, Self::text)).unwrap_or_default(),
         };
         self.finish(f);
         Some(options)
+    }
+
+    fn penalty(&mut self, node: &Node) -> Option<f32> {
+        self.float(node, "a number from -2 to 2", |value| (-2.0..=2.0).contains(&value))
+    }
+
+    fn dry(&mut self, node: &Node) -> Option<DryOptions> {
+        let mut f = self.fields(node, "`model.options.dry`")?;
+        let default = DryOptions::default();
+        let dry = DryOptions {
+            multiplier: self
+                .optional(f.take("multiplier"), |d, n| d.float(n, "a number of 0 or more", |v| v >= 0.0))
+                .unwrap_or(default.multiplier),
+            base: self
+                .optional(f.take("base"), |d, n| d.float(n, "a number of 1 or more", |v| v >= 1.0))
+                .unwrap_or(default.base),
+            allowed_length: self
+                .optional(f.take("allowed_length"), |d, n| d.parsed(n, "a whole number of tokens"))
+                .unwrap_or(default.allowed_length),
+            sequence_breakers: self
+                .optional(f.take("sequence_breakers"), |d, n| d.list(n, Self::text))
+                .unwrap_or(default.sequence_breakers),
+        };
+        self.finish(f);
+        Some(dry)
     }
 
     fn tools(&mut self, node: &Node) -> Option<Vec<PluginSpec>> {

@@ -400,3 +400,43 @@ async fn completions() {
     let Err(error) = model.complete(CompletionRequest::default()) else { panic!("there is nothing") };
     assert_eq!(error.kind(), ErrorKind::InvalidInput);
 }
+
+/// Every token that is written can be told with its likelihood, before its text.
+#[tokio::test(flavor = "multi_thread")]
+async fn tokens_are_told() {
+    let model = load(&bundled()).expect("the model");
+    let mut request = ask_with("Repeat: one two three", |options| options.max_tokens = Some(9));
+    let (text, completion) = answer(&model, request.clone()).await;
+    request.logprobs = Some(2);
+    for temperature in [0.0, 2.0] {
+        request.options.temperature = temperature;
+        request.options.seed = Some(1);
+        let mut tokens = Vec::new();
+        let mut written = String::new();
+        let mut count = 0;
+        let mut stream = model.generate(request.clone()).await.expect("a request");
+        while let Some(event) = stream.next().await {
+            match event.expect("an event") {
+                ModelEvent::Token(score) => {
+                    assert!(score.top.len() == 2 && score.logprob <= score.top[0].1 && score.logprob <= 0.0);
+                    assert!(temperature > 0.0 || score.top[0].0 == score.token, "greedy takes the likeliest");
+                    tokens.push(score.token);
+                }
+                ModelEvent::TextDelta(delta) => written.push_str(&delta),
+                ModelEvent::Finished(completion) => count = completion.usage.completion_tokens,
+                other => panic!("an unknown event {other:?}"),
+            }
+        }
+        assert_eq!(tokens.len() as u64, count);
+        assert_eq!(model.text(&tokens).expect("a text"), written);
+        assert!(temperature > 0.0 || (&written, count) == (&text, completion.usage.completion_tokens));
+    }
+    // A bias makes a token certain.
+    let mut request = ask_with("Hello", |options| options.max_tokens = Some(3));
+    request.logit_bias = [(77, 100.0)].into();
+    let (text, _) = answer(&model, request.clone()).await;
+    assert_eq!(text, model.text(&[77, 77, 77]).expect("a text"));
+    request.logprobs = Some(21);
+    let Err(error) = model.generate(request).await else { panic!("too many") };
+    assert!(error.to_string().contains("at most 20"), "{error}");
+}

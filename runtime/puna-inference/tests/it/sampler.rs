@@ -1,7 +1,9 @@
 //! Choosing tokens.
 
+use std::collections::BTreeMap;
+
 use proptest::prelude::*;
-use puna_core::GenerateOptions;
+use puna_core::{DryOptions, ErrorKind, GenerateOptions};
 use puna_inference::Sampler;
 
 fn sampler(change: impl FnOnce(&mut GenerateOptions), prompt: &[u32]) -> Sampler {
@@ -136,10 +138,13 @@ proptest! {
         top_p in prop::option::of(0.0f32..=1.0),
         min_p in prop::option::of(0.0f32..=1.0),
         penalty in prop::option::of(0.1f32..3.0),
+        more in (prop::option::of(0.0f32..=1.0), prop::option::of(-2.0f32..=2.0), prop::option::of(-2.0f32..=2.0), any::<bool>()),
         seed in any::<u64>(),
     ) {
+        let (typical_p, presence_penalty, frequency_penalty, dry) = more;
         let options = GenerateOptions {
-            temperature, top_k, top_p, min_p, repetition_penalty: penalty, seed: Some(seed), ..Default::default()
+            temperature, top_k, top_p, min_p, repetition_penalty: penalty, seed: Some(seed),
+            typical_p, presence_penalty, frequency_penalty, dry: dry.then(DryOptions::default), ..Default::default()
         };
         let mut one = Sampler::new(&options, &[0, 3, 1000]).expect("options");
         let mut two = one.clone();
@@ -182,5 +187,124 @@ proptest! {
                 prop_assert!(share + 1e-9 >= f64::from(min_p), "{} has a share of {}", token, share);
             }
         }
+    }
+}
+
+/// What transformers' processors leave, and how likely, over random logits and options (`tests/samplers/make.py`).
+#[test]
+fn what_is_left_is_what_transformers_leaves() {
+    #[derive(serde::Deserialize)]
+    struct Case {
+        logits: Vec<f32>,
+        prompt: Vec<u32>,
+        options: GenerateOptions,
+        left: BTreeMap<u32, f64>,
+    }
+    let cases: Vec<Case> = serde_json::from_str(include_str!("../samplers/goldens.json")).expect("goldens");
+    assert!(cases.len() > 100);
+    for (number, Case { logits, prompt, options, left }) in cases.into_iter().enumerate() {
+        let mut sampler = Sampler::new(&options, &prompt).expect("options");
+        let found: BTreeMap<u32, f64> = sampler.distribution(&logits).into_iter().collect();
+        let tokens = |map: &BTreeMap<u32, f64>| map.keys().copied().collect::<Vec<_>>();
+        assert_eq!(tokens(&found), tokens(&left), "case {number}: {options:?}");
+        for (token, share) in &left {
+            assert!((found[token] - share).abs() < 1e-5, "case {number}: {token} {} {share}", found[token]);
+        }
+    }
+}
+
+#[track_caller]
+fn check_greedy(options: GenerateOptions, bias: &[(u32, f32)], logits: &[f32], expected: &[u32]) {
+    let bias = bias.iter().copied().collect();
+    let mut sampler = Sampler::new(&options, &[]).expect("options").with_bias(&bias).expect("a bias");
+    let found: Vec<u32> = expected.iter().map(|_| sampler.choose(logits)).collect();
+    assert_eq!(found, expected, "{options:?}");
+}
+
+#[test]
+fn bias_and_penalties_of_what_was_written() {
+    let options = |presence_penalty, frequency_penalty| GenerateOptions {
+        presence_penalty,
+        frequency_penalty,
+        ..GenerateOptions::default()
+    };
+    let logits = [1.0, 0.5, 0.0];
+    check_greedy(options(None, None), &[], &logits, &[0, 0, 0]);
+    check_greedy(options(None, None), &[(2, 3.0), (9, 100.0)], &logits, &[2, 2, 2]);
+    // Once, however often it was written: 1.0 - 0.7 < 0.5, then 0.5 - 0.7 < 0.3.
+    check_greedy(options(Some(0.7), None), &[], &logits, &[0, 1, 0, 0]);
+    // For each time: 1.0, 0.6 > 0.5, 0.2 < 0.5, 0.1 < 0.2.
+    check_greedy(options(None, Some(0.4)), &[], &logits, &[0, 0, 1, 0]);
+    check_greedy(options(None, Some(-1.0)), &[], &[0.0, 0.5], &[1, 1, 1]);
+}
+
+/// A passage of `allowed_length` tokens may stand again; each token more costs more.
+#[test]
+fn dry_discourages_passages() {
+    let options = |allowed_length| GenerateOptions {
+        dry: Some(DryOptions { multiplier: 1.0, base: 2.0, allowed_length, ..DryOptions::default() }),
+        ..GenerateOptions::default()
+    };
+    let history = [1, 2, 3, 4, 9, 1, 2, 3];
+    // After `1 2 3` stood 4: a passage of 3 costs 2 ^ (3 - allowed).
+    for (allowed, breakers, expected) in [
+        (2, &[][..], Some(2.0)),
+        (1, &[], Some(4.0)),
+        (3, &[], Some(1.0)),
+        (4, &[], None),
+        // The passage begins after a breaker, and is `3` or `2 3`.
+        (1, &[2], Some(1.0)),
+        (2, &[2], None),
+        (1, &[1], Some(2.0)),
+        (1, &[3], None),
+    ] {
+        let sampler = Sampler::new(&options(allowed), &history).expect("options");
+        let mut sampler = sampler.with_breakers(breakers.iter().copied().collect());
+        let cost = expected.unwrap_or(0.0);
+        // Token 4 leads by a little more or less than it loses.
+        for (lead, chosen) in [(cost + 0.1, 4), (cost - 0.1, 5)] {
+            let mut logits = vec![0.0; 10];
+            logits[4] = lead + 1.0;
+            logits[5] = 1.0;
+            assert_eq!(sampler.clone().choose(&logits), chosen, "{allowed} {breakers:?} {lead}");
+        }
+        sampler.choose(&[0.0, 1.0]);
+    }
+}
+
+#[test]
+fn options_beyond_their_range_are_told() {
+    type Change = fn(&mut GenerateOptions);
+    let dry = |change: fn(&mut DryOptions)| {
+        let mut dry = DryOptions::default();
+        change(&mut dry);
+        GenerateOptions { dry: Some(dry), ..GenerateOptions::default() }
+    };
+    let cases: [(Change, &str); 6] = [
+        (|options| options.temperature = -1.0, "`temperature` is `-1`"),
+        (|options| options.typical_p = Some(1.5), "`typical_p` is `1.5`"),
+        (|options| options.presence_penalty = Some(3.0), "`presence_penalty` is `3`"),
+        (|options| options.frequency_penalty = Some(f32::NAN), "`frequency_penalty` is `NaN`"),
+        (|options| options.min_p = Some(-0.1), "`min_p` is `-0.1`"),
+        (|options| options.repetition_penalty = Some(0.0), "`repetition_penalty` is `0`"),
+    ];
+    let all = cases.map(|(change, part)| {
+        let mut options = GenerateOptions::default();
+        change(&mut options);
+        (options, part)
+    });
+    let of_dry = [
+        (dry(|dry| dry.multiplier = -1.0), "`dry.multiplier` is `-1`"),
+        (dry(|dry| dry.base = 0.5), "`dry.base` is `0.5`"),
+    ];
+    for (options, part) in all.into_iter().chain(of_dry) {
+        let error = Sampler::new(&options, &[]).expect_err(part);
+        assert_eq!(error.kind(), ErrorKind::InvalidInput);
+        assert!(error.to_string().contains(part), "no `{part}` in {error}");
+    }
+    let sampler = Sampler::new(&GenerateOptions::default(), &[]).expect("options");
+    for bias in [-101.0, 100.5, f32::NAN] {
+        let error = sampler.clone().with_bias(&[(3, bias)].into()).expect_err("a bias");
+        assert!(error.to_string().contains("token 3"), "{error}");
     }
 }

@@ -1,7 +1,7 @@
 use std::{num::NonZeroU32, time::Duration};
 
 use proptest::{collection::vec, option, prelude::*, sample::select};
-use puna_core::GenerateOptions;
+use puna_core::{DryOptions, GenerateOptions};
 use puna_spec::{
     AgentLimits, AgentSpec, ByteSize, CompanionPolicy, Grant, HistoryPolicy, MemorySpec, ModelSpec,
     OutputSpec, PluginLimits, PluginSpec, Span, Version,
@@ -59,11 +59,35 @@ fn options() -> impl Strategy<Value = GenerateOptions> {
     let chances =
         (0.0_f32..100.0, option::of(0.001_f32..=1.0), option::of(0.0_f32..=1.0), option::of(0.1_f32..9.0));
     let counts = (option::of(1..=u32::MAX), any::<u32>(), option::of(any::<u64>()), vec(text(), 0..3));
-    (chances, counts).prop_map(
-        |((temperature, top_p, min_p, repetition_penalty), (max_tokens, top_k, seed, stop))| {
-            GenerateOptions { max_tokens, temperature, top_k, top_p, min_p, repetition_penalty, seed, stop }
+    let penalty = || option::of(-2.0_f32..=2.0);
+    let dry = (0.0_f32..9.0, 1.0_f32..9.0, any::<u32>(), vec(text(), 0..3)).prop_map(
+        |(multiplier, base, allowed_length, sequence_breakers)| DryOptions {
+            multiplier,
+            base,
+            allowed_length,
+            sequence_breakers,
         },
-    )
+    );
+    let repeats = (option::of(0.001_f32..=1.0), penalty(), penalty(), option::of(dry));
+    (chances, counts, repeats).prop_map(|(chances, counts, repeats)| {
+        let (temperature, top_p, min_p, repetition_penalty) = chances;
+        let (max_tokens, top_k, seed, stop) = counts;
+        let (typical_p, frequency_penalty, presence_penalty, dry) = repeats;
+        GenerateOptions {
+            max_tokens,
+            temperature,
+            top_k,
+            top_p,
+            min_p,
+            repetition_penalty,
+            typical_p,
+            frequency_penalty,
+            presence_penalty,
+            dry,
+            seed,
+            stop,
+        }
+    })
 }
 
 /// Plugins and functions are numbered, so that none stands twice.
@@ -187,6 +211,14 @@ fn nearly() -> impl Strategy<Value = Value> {
         "top_p",
         "min_p",
         "repetition_penalty",
+        "typical_p",
+        "frequency_penalty",
+        "presence_penalty",
+        "dry",
+        "multiplier",
+        "base",
+        "allowed_length",
+        "sequence_breakers",
         "seed",
         "stop",
         "instructions",
@@ -246,6 +278,14 @@ fn altered() -> impl Strategy<Value = Value> {
         "/model/options/top_p",
         "/model/options/min_p",
         "/model/options/repetition_penalty",
+        "/model/options/typical_p",
+        "/model/options/frequency_penalty",
+        "/model/options/presence_penalty",
+        "/model/options/dry",
+        "/model/options/dry/multiplier",
+        "/model/options/dry/base",
+        "/model/options/dry/allowed_length",
+        "/model/options/dry/sequence_breakers",
         "/model/options/seed",
         "/model/options/stop",
         "/instructions",
@@ -274,7 +314,8 @@ fn altered() -> impl Strategy<Value = Value> {
             "model": { "path": "m", "threads": 1, "context": 9, "variant": "q4", "companion": "prefill", "slots": 2,
                 "cache_memory": "1MiB", "deterministic": true, "draft_tokens": 0, "options": {
                 "max_tokens": 1, "temperature": 0, "top_k": 0, "top_p": 1, "min_p": 0,
-                "repetition_penalty": 1, "seed": 1, "stop": [] } },
+                "repetition_penalty": 1, "typical_p": 1, "frequency_penalty": 0, "presence_penalty": 0,
+                "dry": { "multiplier": 1, "base": 1, "allowed_length": 1, "sequence_breakers": [] }, "seed": 1, "stop": [] } },
             "instructions": "i",
             "tools": [{ "plugin": "p", "functions": ["f"], "grants": ["clock"],
                 "limits": { "memory": "1B", "time": "1s" } }],
