@@ -3,6 +3,8 @@
 //! Invariants: the only crate that names ONNX Runtime. A loaded model never touches the network,
 //! and no Python runs beside the one installation of the library in [`provision`]. A prompt that does not fit
 //! is an error, never a cut.
+//!
+//! The README beside this crate has every option with its default, and what is promised of results.
 
 mod answer;
 mod buffer;
