@@ -121,3 +121,27 @@ fn a_model_is_measured() {
     assert!(text.contains("tokens/s") && text.contains("second turn"), "{text}");
     fails(&puna.run(&["model", "bench", TINY, "--rounds", "0"]), 2, "`--rounds`");
 }
+
+/// A second process takes what the agent's prompt begins with from the cache folder.
+#[test]
+fn an_agent_starts_warm() {
+    let puna = Puna::new();
+    let agent = puna.agent(|text| text.replace("puna-tiny\n", "puna-tiny\n  warm_start: true\n"));
+    let cache = puna.path("cache");
+    let usage = || {
+        let mut command = puna.command(&["run", &agent, "--json", "Hello"]);
+        // The compiled plugins are made anew there; the library is the machine's.
+        let library = json(&puna, &["doctor", "--json"])["onnx_runtime"]["found"]["library"]["path"].clone();
+        command.env("PUNA_CACHE_DIR", &cache).env("ORT_DYLIB_PATH", library.as_str().expect("a library"));
+        let ran = crate::support::ran(command.output().expect("the binary runs"));
+        assert_eq!(ran.code, 0, "{ran:?}");
+        let events = crate::support::json_lines(&ran.stdout);
+        let step = events.iter().find(|event| event["event"] == "step_finished").expect("a step");
+        (step["usage"]["cached_tokens"].as_u64().expect("a count"), step["message"].clone())
+    };
+    let (_, first) = usage();
+    assert_eq!(std::fs::read_dir(cache.join("prefixes")).expect("the folder").count(), 1);
+    let (cached, second) = usage();
+    assert!(cached > 300, "{cached}");
+    assert_eq!(first, second);
+}

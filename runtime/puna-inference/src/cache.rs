@@ -240,6 +240,43 @@ impl Cache {
         Ok(())
     }
 
+    /// Keys and values of the first `length` tokens of a row, tensor after tensor, head after head; none of a cache that
+    /// grows, whose tensors belong to ONNX Runtime.
+    pub(crate) fn read(&mut self, row: usize, length: usize) -> Option<Vec<u8>> {
+        let Store::Shared { buffers, capacity } = &mut self.store else { return None };
+        let mut values = Vec::new();
+        for (tensor, buffer) in self.tensors.iter().zip(buffers) {
+            let position = tensor.bytes_per_token() / tensor.heads.max(1);
+            for head in 0..tensor.heads {
+                let start = (row * tensor.heads + head) * *capacity * position;
+                values.extend_from_slice(&buffer.bytes()[start..start + length * position]);
+            }
+        }
+        Some(values)
+    }
+
+    /// Makes a row hold tokens and the keys and values that [`read`](Self::read) gave of them. There must be room. False
+    /// where they are not as many as the tokens need.
+    pub(crate) fn write(&mut self, row: usize, tokens: &[u32], mut values: &[u8]) -> bool {
+        let needed = self.bytes_of(tokens.len());
+        let Store::Shared { buffers, capacity } = &mut self.store else { return false };
+        if values.len() as u64 != needed {
+            return false;
+        }
+        self.rows[row].tokens.clear();
+        for (tensor, buffer) in self.tensors.iter().zip(buffers) {
+            let position = tensor.bytes_per_token() / tensor.heads.max(1);
+            for head in 0..tensor.heads {
+                let (part, rest) = values.split_at(tokens.len() * position);
+                let start = (row * tensor.heads + head) * *capacity * position;
+                buffer.bytes_mut()[start..start + part.len()].copy_from_slice(part);
+                values = rest;
+            }
+        }
+        self.append(row, tokens);
+        true
+    }
+
     /// Swaps what two rows hold.
     pub(crate) fn swap(&mut self, a: usize, b: usize) {
         if a == b {

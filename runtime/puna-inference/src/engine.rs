@@ -33,6 +33,10 @@ pub(crate) struct Job {
 pub(crate) enum Task {
     Generate(Box<Generate>),
     Score(Score),
+    /// To give the prompt's keys and values.
+    Save(oneshot::Sender<Result<Vec<u8>>>),
+    /// To take them.
+    Restore(Vec<u8>, oneshot::Sender<Result<()>>),
 }
 
 /// To continue the prompt.
@@ -70,6 +74,21 @@ pub(crate) enum Stopped {
     Failed(Error),
 }
 
+impl Stopped {
+    /// What is told where only an error can be.
+    pub(crate) fn into_error(self, what: &str) -> Error {
+        match self {
+            Self::Failed(error) => error,
+            Self::Reason(StopReason::Deadline) => {
+                Error::new(ErrorKind::Timeout, format!("{what} did not end before its deadline"))
+            }
+            Self::Reason(_) | Self::Abandoned => {
+                Error::new(ErrorKind::Cancelled, format!("{what} was cancelled"))
+            }
+        }
+    }
+}
+
 impl From<Error> for Stopped {
     fn from(error: Error) -> Self {
         Self::Failed(error)
@@ -82,6 +101,8 @@ impl Job {
         let abandoned = match &self.task {
             Task::Generate(generate) => generate.events.is_closed(),
             Task::Score(score) => score.reply.is_closed(),
+            Task::Save(reply) => reply.is_closed(),
+            Task::Restore(_, reply) => reply.is_closed(),
         };
         if abandoned {
             return Err(Stopped::Abandoned);

@@ -17,6 +17,7 @@ mod graphs;
 mod layout;
 mod load;
 mod model;
+mod prefix;
 pub mod provision;
 mod report;
 mod runtime;

@@ -131,6 +131,8 @@ pub(crate) struct Loaded {
     pub template: Option<ChatTemplate>,
     pub eos: Vec<u32>,
     pub details: ModelDetails,
+    /// The version of ONNX Runtime, and the tokenizer's file: what keys and values depend on beside the graphs.
+    pub origin: (String, PathBuf),
 }
 
 /// Loads a folder's files, the cheap ones first: what is missing is told before a large graph is read.
@@ -212,7 +214,8 @@ pub(crate) fn load(runtime: &Runtime, folder: &Path, options: &LoadOptions) -> R
         }
     }
     tracing::debug!(?details, "model loaded");
-    Ok(Loaded { graphs: Graphs::new(graph, prefill), tokenizer, template, eos: found.eos, details })
+    let origin = (runtime.library().version.to_string(), folder.join("tokenizer.json"));
+    Ok(Loaded { graphs: Graphs::new(graph, prefill), tokenizer, template, eos: found.eos, details, origin })
 }
 
 /// The second graph, where it is to be loaded.

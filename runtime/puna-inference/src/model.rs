@@ -1,14 +1,15 @@
 use std::{
     collections::{BTreeMap, HashSet},
-    path::Path,
+    path::{Path, PathBuf},
+    sync::OnceLock,
     time::Instant,
 };
 
 use async_trait::async_trait;
 use futures_util::stream;
 use puna_core::{
-    CancellationToken, Error, ErrorKind, GenerateOptions, GenerateRequest, Model, ModelInfo, ModelStream,
-    Result, TokenScore,
+    CancellationToken, Error, ErrorKind, GenerateOptions, GenerateRequest, Message, Model, ModelInfo,
+    ModelStream, Result, TokenScore, ToolSchema,
 };
 use puna_text::{ChatTemplate, Tokenizer};
 use tokio::sync::{mpsc, oneshot};
@@ -17,7 +18,8 @@ use crate::{
     LoadOptions, ModelDetails, Perplexity, Runtime, Sampler,
     engine::{Engine, EngineStatus, Generate, Job, Score, Task},
     load::{self, Loaded, MEMORY_SHARE, free_memory},
-    worker::{Worker, WorkerOptions},
+    prefix,
+    worker::{Worker, WorkerOptions, common_prefix},
 };
 
 /// An ONNX Llama in this process. Requests are computed together, as many as there are slots; more wait in the order
@@ -28,6 +30,8 @@ pub struct OnnxModel {
     template: Option<ChatTemplate>,
     engine: Engine,
     details: ModelDetails,
+    origin: (String, PathBuf),
+    fingerprint: OnceLock<[u8; prefix::DIGEST]>,
 }
 
 /// Tokens to continue as they stand.
@@ -56,7 +60,8 @@ impl OnnxModel {
     /// [`NotFound`](ErrorKind::NotFound) for files that are missing, [`Corrupt`](ErrorKind::Corrupt) for a graph
     /// that does not load, [`InvalidInput`](ErrorKind::InvalidInput) for files that do not belong together.
     pub fn load(runtime: &Runtime, folder: &Path, options: LoadOptions) -> Result<Self> {
-        let Loaded { graphs, tokenizer, template, eos, details } = load::load(runtime, folder, &options)?;
+        let Loaded { graphs, tokenizer, template, eos, details, origin } =
+            load::load(runtime, folder, &options)?;
         let info = ModelInfo { name: details.name.clone(), context_length: details.context_length };
         let worker = WorkerOptions {
             slots: options.slots,
@@ -67,7 +72,8 @@ impl OnnxModel {
         let engine = Engine::start(options.queue, |shared| {
             Worker::new(graphs, tokenizer.clone(), eos, worker, shared)
         })?;
-        Ok(Self { info, tokenizer, template, engine, details })
+        let fingerprint = OnceLock::new();
+        Ok(Self { info, tokenizer, template, engine, details, origin, fingerprint })
     }
 
     /// What the model turned out to be.
@@ -181,14 +187,7 @@ impl OnnxModel {
                 ),
             ));
         }
-        let (reply, scores) = oneshot::channel();
-        self.engine.submit(Job {
-            prompt: tokens.to_vec(),
-            cancel: CancellationToken::default(),
-            deadline: None,
-            task: Task::Score(Score { from, top, scores: Vec::new(), reply }),
-        })?;
-        scores.await.map_err(|_| Error::internal("the inference thread has ended; load the model again"))?
+        self.ask(tokens, |reply| Task::Score(Score { from, top, scores: Vec::new(), reply })).await
     }
 
     /// How well the model expects a text, from its tokens. A text longer than the context is scored in windows of the
@@ -216,6 +215,92 @@ impl OnnxModel {
             scored = end;
         }
         Ok(Perplexity::of(logprobs))
+    }
+
+    /// What every conversation with these instructions and tools begins with, as tokens.
+    ///
+    /// # Errors
+    /// [`InvalidInput`](ErrorKind::InvalidInput) for what the model's template does not take.
+    pub fn prefix(&self, instructions: &str, tools: &[ToolSchema]) -> Result<Vec<u32>> {
+        let prompt = |user: &str| {
+            let mut messages = vec![Message::user(user)];
+            if !instructions.is_empty() {
+                messages.insert(0, Message::system(instructions));
+            }
+            self.prompt(&GenerateRequest { messages, tools: tools.to_vec(), ..GenerateRequest::default() })
+        };
+        let mut prefix = prompt("0")?;
+        let shared = common_prefix(&prefix, &prompt("a")?);
+        prefix.truncate(shared);
+        Ok(prefix)
+    }
+
+    /// Makes prompts that begin with these tokens start warm: takes their keys and values from a file in the folder, or
+    /// computes them and writes the file. True where the file was there. Blocks while it reads or writes.
+    ///
+    /// The file is named after the tokens and what the model is: its graphs, tokenizer and ONNX Runtime's version. One
+    /// that is damaged is computed anew and written over.
+    ///
+    /// # Errors
+    /// [`Unavailable`](ErrorKind::Unavailable) for a graph whose cache is not kept in place;
+    /// [`ContextOverflow`](ErrorKind::ContextOverflow) for more tokens than the context;
+    /// [`Io`](ErrorKind::Io) and its like when the file cannot be read or written.
+    pub async fn warm_start(&self, tokens: &[u32], folder: &Path) -> Result<bool> {
+        let context = self.info.context_length;
+        if tokens.is_empty() || tokens.len() > context {
+            return Err(Error::new(
+                ErrorKind::ContextOverflow,
+                format!("a prefix of {} tokens is no beginning of a context of {context}", tokens.len()),
+            ));
+        }
+        if !self.details.cache_in_place {
+            return Err(Error::new(
+                ErrorKind::Unavailable,
+                format!("the model `{}` does not keep its cache in place", self.info.name),
+            ));
+        }
+        let fingerprint = self.fingerprint()?;
+        let file = folder.join(prefix::file_name(fingerprint, tokens));
+        let bytes = self.details.cache_bytes_per_token as u64;
+        match prefix::read(&file, fingerprint, bytes, context) {
+            Ok((found, values)) if found == tokens => {
+                self.ask(tokens, |reply| Task::Restore(values, reply)).await?;
+                return Ok(true);
+            }
+            Ok(_) => {}
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound) => {}
+            Err(error) => tracing::info!(%error, "a saved prefix is computed again"),
+        }
+        let values = self.ask(tokens, Task::Save).await?;
+        prefix::write(&file, fingerprint, tokens, &values)?;
+        Ok(false)
+    }
+
+    fn fingerprint(&self) -> Result<&[u8; prefix::DIGEST]> {
+        if self.fingerprint.get().is_none() {
+            let (version, tokenizer) = &self.origin;
+            let mut graphs = vec![self.details.graph.as_path()];
+            graphs.extend(self.details.prefill_graph.as_deref());
+            // Another thread finds the same.
+            let _ = self.fingerprint.set(prefix::fingerprint(version, &graphs, tokenizer)?);
+        }
+        self.fingerprint.get().ok_or_else(|| Error::internal("the model has no fingerprint"))
+    }
+
+    /// Queues a task that replies once.
+    async fn ask<T>(
+        &self,
+        tokens: &[u32],
+        task: impl FnOnce(oneshot::Sender<Result<T>>) -> Task,
+    ) -> Result<T> {
+        let (reply, answer) = oneshot::channel();
+        self.engine.submit(Job {
+            prompt: tokens.to_vec(),
+            cancel: CancellationToken::default(),
+            deadline: None,
+            task: task(reply),
+        })?;
+        answer.await.map_err(|_| Error::internal("the inference thread has ended; load the model again"))?
     }
 
     /// The tokens that hold one of the texts.

@@ -177,9 +177,25 @@ impl Worker {
     fn end(&mut self, row: usize, stopped: Stopped) {
         let slot = &mut self.slots[row];
         slot.used = self.clock;
-        if let Some(active) = slot.active.take() {
-            active.end(stopped);
+        let Some(active) = slot.active.take() else { return };
+        match (active.job.task, stopped) {
+            (Task::Save(reply), Stopped::Reason(StopReason::EndOfTurn)) => {
+                let values = self.cache.read(row, active.job.prompt.len());
+                let _ = reply.send(values.ok_or_else(not_in_place));
+            }
+            (task, stopped) => Active { job: Job { task, ..active.job }, ..active }.end(stopped),
         }
+    }
+
+    /// Takes keys and values into a row that the request was given.
+    fn restore(&mut self, row: usize, tokens: &[u32], values: &[u8]) -> Result<()> {
+        if self.cache.tokens(row).len() + 1 >= tokens.len() {
+            // All but the last are there.
+            return Ok(());
+        }
+        self.cache.rewind(row, 0)?;
+        self.make_room(row, tokens.len())?;
+        if self.cache.write(row, tokens, values) { Ok(()) } else { Err(not_in_place()) }
     }
 
     /// Gives rows to waiting requests, in their order.
@@ -193,6 +209,11 @@ impl Worker {
             match self.place(&job) {
                 Ok(Place::At { row, cached }) => {
                     self.shared.waiting.fetch_sub(1, Ordering::Relaxed);
+                    if let Job { prompt, task: Task::Restore(values, reply), .. } = job {
+                        self.slots[row].used = self.clock;
+                        let _ = reply.send(self.restore(row, &prompt, &values));
+                        continue;
+                    }
                     let mut active = Active::new(job, &self.tokenizer);
                     if let Some(answer) = &mut active.answer {
                         answer.usage.prompt_tokens = active.job.prompt.len() as u64;
@@ -251,7 +272,7 @@ impl Worker {
     /// the last one are what is wanted.
     fn reusable(&self, row: usize, job: &Job) -> usize {
         let last = match &job.task {
-            Task::Generate(_) => job.prompt.len() - 1,
+            Task::Generate(_) | Task::Save(_) | Task::Restore(..) => job.prompt.len() - 1,
             // Another graph may have computed what is there.
             Task::Score(_) if self.graphs.has_companion() => 0,
             Task::Score(score) => score.from - 1,
@@ -270,7 +291,7 @@ impl Worker {
             job.prompt.len()
                 + match &job.task {
                     Task::Generate(generate) => generate.max_tokens.min(ANSWER_RESERVE),
-                    Task::Score(_) => 0,
+                    Task::Score(_) | Task::Save(_) | Task::Restore(..) => 0,
                 }
         };
         let reserved = |row: usize, active: &Active| wanted(&active.job).max(self.cache.tokens(row).len());
@@ -352,7 +373,7 @@ impl Worker {
         let done = self.cache.tokens(row).len();
         let Some(active) = &self.slots[row].active else { return Ok(()) };
         let (wanted, length) = match &active.job.task {
-            Task::Generate(_) => (Wanted::Last, active.job.prompt.len()),
+            Task::Generate(_) | Task::Save(_) | Task::Restore(..) => (Wanted::Last, active.job.prompt.len()),
             // What comes after the last token is not asked.
             Task::Score(score) => {
                 let length = active.job.prompt.len() - 1;
@@ -390,6 +411,13 @@ impl Worker {
                     cache.rewind(row, 0)?;
                 }
                 Err(Stopped::Reason(StopReason::EndOfTurn))
+            }
+            Task::Save(_) | Task::Restore(..) => {
+                if end < length {
+                    Ok(())
+                } else {
+                    Err(Stopped::Reason(StopReason::EndOfTurn))
+                }
             }
             Task::Generate(_) => {
                 let now = Instant::now();
@@ -442,7 +470,7 @@ impl Worker {
     fn guesses(&self, row: usize) -> bool {
         let greedy = self.slots[row].active.as_ref().is_some_and(|active| match &active.job.task {
             Task::Generate(generate) => generate.sampler.is_greedy(),
-            Task::Score(_) => false,
+            Task::Score(_) | Task::Save(_) | Task::Restore(..) => false,
         });
         greedy
             && self.active().count() == 1
@@ -547,7 +575,7 @@ impl Active {
     fn new(job: Job, tokenizer: &Tokenizer) -> Self {
         let answer = match &job.task {
             Task::Generate(generate) => Some(Answer::new(tokenizer.clone(), &generate.stop, generate.calls)),
-            Task::Score(_) => None,
+            Task::Score(_) | Task::Save(_) | Task::Restore(..) => None,
         };
         Self { job, answer, began: Instant::now(), decoding: None, next: None, draft: DRAFT_START }
     }
@@ -594,15 +622,15 @@ impl Active {
             }
             (Task::Score(Score { scores, reply, .. }), _, stopped) => {
                 let _ = reply.send(match stopped {
-                    Stopped::Reason(StopReason::Cancelled) => {
-                        Err(Error::new(ErrorKind::Cancelled, "scoring was cancelled"))
-                    }
-                    Stopped::Reason(StopReason::Deadline) => {
-                        Err(Error::new(ErrorKind::Timeout, "scoring did not end before its deadline"))
-                    }
-                    Stopped::Failed(error) => Err(error),
-                    _ => Ok(scores),
+                    Stopped::Reason(StopReason::EndOfTurn) => Ok(scores),
+                    stopped => Err(stopped.into_error("scoring")),
                 });
+            }
+            (Task::Save(reply), _, stopped) => {
+                let _ = reply.send(Err(stopped.into_error("saving a prefix")));
+            }
+            (Task::Restore(_, reply), _, stopped) => {
+                let _ = reply.send(Err(stopped.into_error("restoring a prefix")));
             }
             (Task::Generate(_), None, Stopped::Reason(_)) => {
                 debug_assert!(false, "a request that generates has an answer");
@@ -611,7 +639,14 @@ impl Active {
     }
 }
 
-fn common_prefix(a: &[u32], b: &[u32]) -> usize {
+fn not_in_place() -> Error {
+    Error::new(
+        ErrorKind::Unavailable,
+        "this graph's keys and values are not kept in place, so they cannot be saved or restored",
+    )
+}
+
+pub(crate) fn common_prefix(a: &[u32], b: &[u32]) -> usize {
     a.iter().zip(b).take_while(|(a, b)| a == b).count()
 }
 

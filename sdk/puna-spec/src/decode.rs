@@ -162,6 +162,7 @@ impl Decoder<'_> {
         let deterministic = self.optional(f.take("deterministic"), Self::boolean).unwrap_or_default();
         let draft_tokens =
             self.optional(f.take("draft_tokens"), |d, n| d.parsed(n, "a whole number, 0 for none"));
+        let warm_start = self.optional(f.take("warm_start"), Self::boolean).unwrap_or_default();
         let options = self.optional(f.take("options"), Self::options).unwrap_or_default();
         self.finish(f);
         Some(ModelSpec {
@@ -174,6 +175,7 @@ impl Decoder<'_> {
             cache_memory,
             deterministic,
             draft_tokens,
+            warm_start,
             options,
         })
     }

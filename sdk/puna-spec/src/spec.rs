@@ -122,6 +122,10 @@ pub struct ModelSpec {
     /// Tokens guessed ahead when a request runs alone, 0 for none; without it, 8. It changes no answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub draft_tokens: Option<u32>,
+    /// Whether what every conversation begins with (instructions and tools) is kept on the disk once it is computed, so
+    /// that a fresh process does not compute it again; takes as much of the cache folder as the cache takes memory.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub warm_start: bool,
     /// How tokens are chosen and when an answer stops.
     #[serde(default)]
     pub options: GenerateOptions,

@@ -6,7 +6,7 @@ use std::{
 };
 
 use puna_agent::{Agent, AgentOptions, HistoryPolicy, Limits, SessionLocks};
-use puna_core::{Error, ErrorKind, Journal, Model, Result, Tool};
+use puna_core::{Error, ErrorKind, Journal, Model, Result, Tool, ToolSchema};
 use puna_inference::{CompanionUse, FolderOptions, LoadOptions, OnnxModel, provision};
 use puna_memory::{Conversations, EphemeralJournal};
 use puna_plugins::{Grants, HostOptions, Inspection, PluginHost};
@@ -34,7 +34,7 @@ struct Inner {
     /// Opened when first needed: an agent that keeps nothing leaves the data folder alone.
     store: Mutex<Option<SledStore>>,
     /// Loaded models: agents with the same model and settings share one.
-    models: Mutex<HashMap<(PathBuf, LoadOptions), Arc<dyn Model>>>,
+    models: Mutex<HashMap<(PathBuf, LoadOptions), Arc<OnnxModel>>>,
     ephemeral: Arc<EphemeralJournal>,
 }
 
@@ -166,7 +166,7 @@ impl Stack {
     }
 
     /// A model, loaded once for all agents that name the same folder and settings. Blocks while it loads.
-    fn model(&self, spec: &ModelSpec) -> Result<Arc<dyn Model>> {
+    fn model(&self, spec: &ModelSpec) -> Result<Arc<OnnxModel>> {
         let defaults = LoadOptions::default();
         let options = LoadOptions {
             threads: spec.threads.map(|threads| threads.get() as usize),
@@ -192,9 +192,27 @@ impl Stack {
         }
         let on_progress = Arc::clone(&self.0.on_progress);
         let runtime = puna_inference::Runtime::get(&|progress| on_progress(&progress.to_string()))?;
-        let model: Arc<dyn Model> = Arc::new(OnnxModel::load(&runtime, &spec.path, options.clone())?);
+        let model = Arc::new(OnnxModel::load(&runtime, &spec.path, options.clone())?);
         models.insert((path, options), Arc::clone(&model));
         Ok(model)
+    }
+
+    /// Takes what an agent's conversations begin with from the cache folder, or puts it there.
+    async fn warm_start(&self, model: &OnnxModel, instructions: &str, tools: &[ToolSchema]) -> Result<()> {
+        let prefix = model.prefix(instructions, tools)?;
+        match model.warm_start(&prefix, &provision::cache_dir()?.join("prefixes")).await {
+            // An agent whose prompt cannot be kept computes it, as it would without.
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    ErrorKind::Unavailable | ErrorKind::Io | ErrorKind::ResourceExhausted
+                ) =>
+            {
+                (self.0.on_progress)(&format!("the agent does not start warm: {error}"));
+                Ok(())
+            }
+            result => result.map(|_| ()),
+        }
     }
 
     async fn plugin_tools(&self, spec: &PluginSpec) -> Result<Vec<Arc<dyn Tool>>> {
@@ -307,8 +325,13 @@ impl AgentBuilder {
         let model = match model {
             Some(model) => model,
             None => {
-                let (stack, model) = (stack.clone(), spec.model.clone());
-                blocking(move || stack.model(&model)).await?
+                let (shared, model) = (stack.clone(), spec.model.clone());
+                let model = blocking(move || shared.model(&model)).await?;
+                if spec.model.warm_start {
+                    let schemas: Vec<_> = plugin_tools.iter().map(|tool| tool.schema().clone()).collect();
+                    stack.warm_start(&model, &spec.instructions, &schemas).await?;
+                }
+                model
             }
         };
         let defaults = Limits::default();

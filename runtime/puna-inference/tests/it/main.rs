@@ -6,6 +6,7 @@ mod companion;
 mod dialects;
 mod folders;
 mod generate;
+mod prefix;
 #[cfg(unix)]
 mod provision;
 mod reference;

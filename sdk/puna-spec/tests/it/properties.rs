@@ -118,10 +118,10 @@ fn spec() -> impl Strategy<Value = AgentSpec> {
     let companion =
         option::of(select(vec![CompanionPolicy::Never, CompanionPolicy::Prefill, CompanionPolicy::Always]));
     let slots = option::of((1..=256_u32).prop_map(|slots| NonZeroU32::new(slots).expect("above 0")));
-    let engine = (variant, companion, slots, size(), any::<bool>(), option::of(any::<u32>()));
+    let engine = (variant, companion, slots, size(), any::<[bool; 2]>(), option::of(any::<u32>()));
     let model = (path(), count(), count(), engine, options()).prop_map(
         |(path, threads, context, engine, options)| {
-            let (variant, companion, slots, cache_memory, deterministic, draft_tokens) = engine;
+            let (variant, companion, slots, cache_memory, [deterministic, warm_start], draft_tokens) = engine;
             ModelSpec {
                 path,
                 threads,
@@ -132,6 +132,7 @@ fn spec() -> impl Strategy<Value = AgentSpec> {
                 cache_memory,
                 deterministic,
                 draft_tokens,
+                warm_start,
                 options,
             }
         },
@@ -204,6 +205,7 @@ fn nearly() -> impl Strategy<Value = Value> {
         "cache_memory",
         "deterministic",
         "draft_tokens",
+        "warm_start",
         "options",
         "max_tokens",
         "temperature",
@@ -271,6 +273,7 @@ fn altered() -> impl Strategy<Value = Value> {
         "/model/cache_memory",
         "/model/deterministic",
         "/model/draft_tokens",
+        "/model/warm_start",
         "/model/options",
         "/model/options/max_tokens",
         "/model/options/temperature",
@@ -312,7 +315,7 @@ fn altered() -> impl Strategy<Value = Value> {
         let mut agent = json!({
             "version": 1, "name": "a", "description": "d",
             "model": { "path": "m", "threads": 1, "context": 9, "variant": "q4", "companion": "prefill", "slots": 2,
-                "cache_memory": "1MiB", "deterministic": true, "draft_tokens": 0, "options": {
+                "cache_memory": "1MiB", "deterministic": true, "draft_tokens": 0, "warm_start": true, "options": {
                 "max_tokens": 1, "temperature": 0, "top_k": 0, "top_p": 1, "min_p": 0,
                 "repetition_penalty": 1, "typical_p": 1, "frequency_penalty": 0, "presence_penalty": 0,
                 "dry": { "multiplier": 1, "base": 1, "allowed_length": 1, "sequence_breakers": [] }, "seed": 1, "stop": [] } },
