@@ -139,7 +139,8 @@ impl Cache {
         if let Store::Shared { capacity, .. } = self.store {
             let longest = self.rows.iter().map(|row| row.tokens.len()).max().unwrap_or(0);
             let fixed = self.tensors.iter().any(|tensor| tensor.fixed_length.is_some());
-            let longest = longest.max(self.least_length());
+            // One more, because whoever is at work goes on.
+            let longest = (longest + 1).max(self.least_length());
             let needed = if fixed { capacity } else { longest.next_multiple_of(CACHE_STEP).min(capacity) };
             self.reallocate(needed)?;
         }

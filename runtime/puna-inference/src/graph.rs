@@ -262,7 +262,9 @@ impl Graph {
         let Store::Shared { buffers, capacity } = cache.store() else {
             return Err(Error::internal("the cache is of another kind than the graph's"));
         };
-        assert!(longest <= *capacity, "the caller has made room: {longest} in {capacity}");
+        if longest > *capacity {
+            return Err(Error::internal(format!("no room was made for {longest} tokens in {capacity}")));
+        }
         let place = if width == 1 { &mut self.narrow } else { &mut self.wide };
         let fits = place.as_ref().is_some_and(|bound| {
             (&bound.rows, bound.width, bound.capacity, bound.wanted) == (&rows, width, *capacity, wanted)

@@ -8,8 +8,8 @@ use std::{
 use async_trait::async_trait;
 use futures_util::stream;
 use puna_core::{
-    CancellationToken, Error, ErrorKind, GenerateOptions, GenerateRequest, Message, Model, ModelInfo,
-    ModelStream, Result, TokenScore, ToolSchema,
+    CancellationToken, Error, ErrorKind, GenerateOptions, GenerateRequest, Message, Model, ModelEvent,
+    ModelInfo, ModelStream, Result, TokenScore, ToolSchema,
 };
 use puna_text::{ChatTemplate, Tokenizer};
 use tokio::sync::{mpsc, oneshot};
@@ -300,7 +300,7 @@ impl OnnxModel {
             deadline: None,
             task: task(reply),
         })?;
-        answer.await.map_err(|_| Error::internal("the inference thread has ended; load the model again"))?
+        answer.await.map_err(|_| ended())?
     }
 
     /// The tokens that hold one of the texts.
@@ -358,11 +358,18 @@ impl OnnxModel {
             })),
             prompt,
         })?;
-        Ok(Box::pin(stream::unfold(receiver, |mut receiver| async {
-            let event = receiver.recv().await?;
-            Some((event, receiver))
+        // A thread that ended, as after a defect, must not look like an answer that did.
+        Ok(Box::pin(stream::unfold(Some(receiver), |receiver| async {
+            let mut receiver = receiver?;
+            let event = receiver.recv().await.unwrap_or_else(|| Err(ended()));
+            let last = matches!(event, Ok(ModelEvent::Finished(_)) | Err(_));
+            Some((event, (!last).then_some(receiver)))
         })))
     }
+}
+
+fn ended() -> Error {
+    Error::internal("the inference thread has ended; load the model again")
 }
 
 fn too_many(top: usize) -> Error {

@@ -449,11 +449,14 @@ impl Worker {
             }
             return;
         }
-        let mut ready = Vec::new();
-        for row in rows {
-            match self.make_room(row, 1) {
-                Ok(()) => ready.push(row),
-                Err(error) => self.end(row, Stopped::Failed(error)),
+        let mut ready = rows;
+        // Again where making room for one row took it from another: giving memory back leaves no room to spare.
+        while let Some(row) =
+            ready.iter().copied().find(|row| self.cache.is_full(*row, 1) || self.cache.exceeds(*row, 1))
+        {
+            if let Err(error) = self.make_room(row, 1) {
+                self.end(row, Stopped::Failed(error));
+                ready.retain(|other| *other != row);
             }
         }
         if self.graphs.batches() && !self.options.deterministic {

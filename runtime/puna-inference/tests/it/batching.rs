@@ -3,7 +3,9 @@
 use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt, future::join_all};
-use puna_core::{CancellationToken, ErrorKind, GenerateRequest, Message, Model, ModelEvent, StopReason};
+use puna_core::{
+    CancellationToken, ErrorKind, GenerateOptions, GenerateRequest, Message, Model, ModelEvent, StopReason,
+};
 use puna_inference::{CompletionRequest, EngineStatus, OnnxModel};
 use puna_text::Tokenizer;
 
@@ -296,6 +298,49 @@ async fn memory_has_a_budget() {
         read(model.generate(ask("Hello")).await.expect("a place")).await.expect_err("it grows too long");
     assert_eq!(error.kind(), ErrorKind::ResourceExhausted);
     assert!(error.to_string().contains("cache_memory"), "{error}");
+}
+
+/// With hardly any memory every request ends: answered, or told that the cache is full.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_small_budget_fails_requests_alone() {
+    let token = load(&bundled()).expect("the model").details().cache_bytes_per_token as u64;
+    for (slots, tokens) in [(2, 300), (3, 520), (5, 1100)] {
+        let model = load_with(&bundled(), |options| {
+            options.slots = slots;
+            options.queue = 100;
+            options.cache_memory = Some(tokens * token);
+        })
+        .expect("the model");
+        let requests = (0..40_u32).map(|number| {
+            let prompt = (0..1 + number * 37 % 250).map(|place| 100 + (number * 31 + place * 7) % 2000);
+            let request = CompletionRequest {
+                prompt: prompt.collect(),
+                options: GenerateOptions {
+                    max_tokens: Some(1 + number * 53 % 400),
+                    ..GenerateOptions::default()
+                },
+                ignore_end: true,
+                ..CompletionRequest::default()
+            };
+            read(model.complete(request).expect("a place"))
+        });
+        let (mut answered, mut refused) = (0, 0);
+        for outcome in join_all(requests).await {
+            match outcome {
+                Ok((_, completion)) => {
+                    assert_eq!(completion.stop, StopReason::MaxTokens);
+                    answered += 1;
+                }
+                Err(error) => {
+                    assert_eq!(error.kind(), ErrorKind::ResourceExhausted, "{error}");
+                    assert!(error.to_string().contains("cache_memory"), "{error}");
+                    refused += 1;
+                }
+            }
+        }
+        assert!(answered > 5 && refused > 0, "{answered} answered, {refused} refused with {tokens} tokens");
+        assert!(idle(&model).await.cache_bytes <= tokens * token);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
