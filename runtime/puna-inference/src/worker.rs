@@ -178,12 +178,19 @@ impl Worker {
         let slot = &mut self.slots[row];
         slot.used = self.clock;
         let Some(active) = slot.active.take() else { return };
+        let prompt = active.job.prompt.len();
         match (active.job.task, stopped) {
             (Task::Save(reply), Stopped::Reason(StopReason::EndOfTurn)) => {
                 let values = self.cache.read(row, active.job.prompt.len());
                 let _ = reply.send(values.ok_or_else(not_in_place));
             }
             (task, stopped) => Active { job: Job { task, ..active.job }, ..active }.end(stopped),
+        }
+        if self.options.deterministic {
+            // An answer's tokens were computed one by one, and are computed anew as part of a prompt.
+            if let Err(error) = self.cache.rewind(row, whole_chunks(prompt)) {
+                tracing::warn!(%error, "a row cannot be rewound");
+            }
         }
     }
 
@@ -252,6 +259,8 @@ impl Worker {
         if !self.reserve(job, source)? {
             return Ok(Place::Full);
         }
+        // Other conversations may be forgotten now.
+        let shared: Vec<usize> = (0..self.slots.len()).map(|row| self.reusable(row, job)).collect();
         let held = |row: usize| self.cache.tokens(row).len();
         let (slots, cache) = (&self.slots, &self.cache);
         let candidates = || (0..slots.len()).filter(|row| idle(&slots[*row]));
@@ -279,8 +288,9 @@ impl Worker {
         };
         let shared = common_prefix(self.cache.tokens(row), &job.prompt).min(last);
         if self.options.deterministic {
-            // Whole chunks alone were computed as they would be now.
-            return shared - shared % PREFILL_CHUNK;
+            // Whole chunks of a prompt alone were computed as they would be now.
+            let prompt = self.slots[row].active.as_ref().map_or(shared, |active| active.job.prompt.len());
+            return whole_chunks(shared.min(prompt));
         }
         shared
     }
@@ -647,6 +657,10 @@ fn not_in_place() -> Error {
         ErrorKind::Unavailable,
         "this graph's keys and values are not kept in place, so they cannot be saved or restored",
     )
+}
+
+fn whole_chunks(tokens: usize) -> usize {
+    tokens - tokens % PREFILL_CHUNK
 }
 
 pub(crate) fn common_prefix(a: &[u32], b: &[u32]) -> usize {

@@ -212,6 +212,16 @@ async fn deterministic_to_the_bit() {
     for _ in 0..2 {
         assert_eq!(together(&model, &requests).await, expected);
     }
+    // A conversation that goes on holds answers that were computed token by token.
+    let mut request = requests[9].clone();
+    request.options.max_tokens = Some(150);
+    for turn in 0..4 {
+        let (text, completion) = answer(&model, request.clone()).await;
+        let (fresh, _) = answer(&load(1), request.clone()).await;
+        assert_eq!(text, fresh, "turn {turn}");
+        assert!(turn == 0 || completion.usage.cached_tokens >= 128, "turn {turn}: {:?}", completion.usage);
+        request.messages.extend([Message::assistant(text), Message::user("Go on")]);
+    }
 }
 
 /// How likely tokens are does not depend on how they were computed, and adds up.
