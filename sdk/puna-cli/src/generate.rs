@@ -2,8 +2,8 @@ use std::{io::Write, process::ExitCode};
 
 use futures_util::StreamExt;
 use puna::{
-    CancellationToken, Completion, DryOptions, Error, GenerateOptions, GenerateRequest, Message, Model,
-    ModelEvent, ModelStream, Result, StopReason,
+    Completion, DryOptions, Error, GenerateOptions, GenerateRequest, Message, Model, ModelEvent, ModelStream,
+    Result, StopReason,
     inference::{CompletionRequest, LoadOptions},
 };
 use serde::Serialize;
@@ -27,15 +27,7 @@ pub(crate) async fn generate(args: GenerateArgs) -> Result<ExitCode> {
     let input = run::input(args.input.as_deref())?;
     let options = LoadOptions { needs_template: !args.raw, ..args.load.options() };
     let model = model::open(&args.folder, options)?;
-    let cancel = CancellationToken::new();
-    tokio::spawn({
-        let cancel = cancel.clone();
-        async move {
-            if tokio::signal::ctrl_c().await.is_ok() {
-                cancel.cancel();
-            }
-        }
-    });
+    let cancel = run::cancel_on_ctrl_c();
     let options = args.sampling.options();
     let streams = if args.raw {
         let prompt = model.tokens(&input)?;

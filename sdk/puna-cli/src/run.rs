@@ -21,6 +21,16 @@ pub(crate) async fn run(args: args::RunArgs) -> Result<ExitCode> {
     let stack = open_stack(args.data.data)?;
     let agent = stack.agent(spec).build().await?;
 
+    let cancel = cancel_on_ctrl_c();
+    if args.session.is_none() && !args.json && std::io::stderr().is_terminal() {
+        anstream::eprintln!("{}session {session}{}", render::DIM, render::RESET);
+    }
+    let events = agent.run(&session, Message::user(input), RunOptions { cancel, ..Default::default() });
+    if args.json { print_json(events).await } else { print_text(events, output).await }
+}
+
+/// Is cancelled by Ctrl-C.
+pub(crate) fn cancel_on_ctrl_c() -> CancellationToken {
     let cancel = CancellationToken::new();
     tokio::spawn({
         let cancel = cancel.clone();
@@ -30,11 +40,7 @@ pub(crate) async fn run(args: args::RunArgs) -> Result<ExitCode> {
             }
         }
     });
-    if args.session.is_none() && !args.json && std::io::stderr().is_terminal() {
-        anstream::eprintln!("{}session {session}{}", render::DIM, render::RESET);
-    }
-    let events = agent.run(&session, Message::user(input), RunOptions { cancel, ..Default::default() });
-    if args.json { print_json(events).await } else { print_text(events, output).await }
+    cancel
 }
 
 /// The stack of a command: its data folder, and progress on standard error.
