@@ -10,6 +10,7 @@
 
 mod calls;
 mod decode;
+mod dialect;
 mod files;
 mod python_json;
 mod stop;
@@ -18,6 +19,7 @@ mod tokenizer;
 
 pub use calls::{Parsed, ToolCallParser};
 pub use decode::StreamDecoder;
+pub use dialect::Dialect;
 pub use python_json::python_json;
 pub use stop::StopMatcher;
 pub use template::{ChatTemplate, Prompt};
