@@ -6,21 +6,56 @@ use std::{
     ffi::CString,
     ptr::{self, NonNull},
     slice,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use ort::{
     AsPointer,
-    memory::MemoryInfo,
+    memory::{Allocator, MemoryInfo},
     session::{IoBinding, Session},
-    value::{DynTensor, TensorElementType},
+    value::{Shape, Tensor, TensorElementType, TensorRefMut},
 };
 use puna_core::{Error, ErrorKind, Result};
 
+/// Where a graph's tensors are.
+#[derive(Clone)]
+pub(crate) enum Place {
+    /// In the processor's memory.
+    Host,
+    /// In a device's, which only ONNX Runtime reads and writes.
+    Device(Arc<DeviceMemory>),
+}
+
+/// A device's memory, as a session allocates it.
+pub(crate) struct DeviceMemory {
+    allocator: Mutex<Allocator>,
+    info: MemoryInfo<'static>,
+}
+
+impl Place {
+    /// The memory that a session allocates on a device.
+    pub(crate) fn device(session: &Session, info: MemoryInfo<'static>) -> Result<Self> {
+        let allocator =
+            Allocator::new(session, info.clone()).map_err(failed("allocate the device's memory"))?;
+        Ok(Self::Device(Arc::new(DeviceMemory { allocator: Mutex::new(allocator), info })))
+    }
+
+    pub(crate) fn is_device(&self) -> bool {
+        matches!(self, Self::Device(_))
+    }
+
+    fn info(&self) -> MemoryInfo<'static> {
+        match self {
+            Self::Host => MemoryInfo::default(),
+            Self::Device(device) => device.info.clone(),
+        }
+    }
+}
+
 /// A tensor's memory, parts of which can be bound as tensors of their own.
 ///
-/// It begins as zeros that nobody wrote, so that what is never used of it takes no room where the operating system
-/// gives pages on first use.
+/// It begins as zeros. On the host nobody wrote them, so that what is never used takes no room where the operating
+/// system gives pages on first use.
 pub(crate) struct Buffer {
     memory: Arc<Memory>,
     element: TensorElementType,
@@ -28,11 +63,20 @@ pub(crate) struct Buffer {
 
 /// Memory that is kept while a binding names it, and that gives no access to itself.
 struct Memory {
-    /// What was allocated, and where the tensor begins in it.
-    base: NonNull<u8>,
-    layout: Layout,
+    owner: Owner,
+    place: Place,
     start: NonNull<u8>,
     bytes: usize,
+}
+
+/// What was allocated, to give it back.
+enum Owner {
+    Host {
+        base: NonNull<u8>,
+        layout: Layout,
+    },
+    /// It frees itself.
+    Device(#[expect(dead_code, reason = "held for its memory")] Tensor<u8>),
 }
 
 // SAFETY: plain memory that belongs to no thread; who reads or writes it is for `Buffer` to say.
@@ -44,7 +88,7 @@ unsafe impl Sync for Memory {}
 const ALIGNMENT: usize = 64;
 
 impl Memory {
-    fn new(bytes: usize) -> Option<Self> {
+    fn host(bytes: usize) -> Option<Self> {
         // Asking the allocator for the alignment makes it write the zeros; room to align makes it ask for pages.
         let layout = Layout::from_size_align(bytes.checked_add(ALIGNMENT)?, align_of::<u128>()).ok()?;
         // SAFETY: the size is above 0.
@@ -57,42 +101,136 @@ impl Memory {
         }
         // SAFETY: at most `ALIGNMENT` bytes on, which the allocation has beyond the tensor.
         let start = unsafe { base.add(offset) };
-        Some(Self { base, layout, start, bytes })
+        Some(Self { owner: Owner::Host { base, layout }, place: Place::Host, start, bytes })
+    }
+
+    fn device(device: &Arc<DeviceMemory>, bytes: usize) -> Option<Self> {
+        let allocator = device.allocator.lock().unwrap_or_else(PoisonError::into_inner);
+        // No tensor is empty, so that every one has an address.
+        let mut tensor = Tensor::<u8>::new(&allocator, [bytes.max(1)]).ok()?;
+        let start = NonNull::new(tensor.data_ptr_mut().cast())?;
+        Some(Self { owner: Owner::Device(tensor), place: Place::Device(Arc::clone(device)), start, bytes })
+    }
+
+    /// A part of it as a tensor of bytes.
+    ///
+    /// # Safety
+    /// The part is within the memory, and nobody else uses it while the tensor is there.
+    unsafe fn part(&self, at: usize, bytes: usize) -> ort::Result<TensorRefMut<'_, u8>> {
+        let shape = Shape::new([i64::try_from(bytes).unwrap_or(i64::MAX)]);
+        // SAFETY: the caller's promise.
+        unsafe { TensorRefMut::from_raw(self.place.info(), self.start.as_ptr().add(at).cast(), shape) }
     }
 }
 
 impl Drop for Memory {
     fn drop(&mut self) {
-        // SAFETY: allocated with this layout; the last handle is gone.
-        unsafe { dealloc(self.base.as_ptr(), self.layout) };
+        if let Owner::Host { base, layout } = &self.owner {
+            // SAFETY: allocated with this layout; the last handle is gone.
+            unsafe { dealloc(base.as_ptr(), *layout) };
+        }
     }
 }
 
 impl Buffer {
-    /// Room for `shape`, row by row.
+    /// Room on the host for `shape`, row by row.
     pub(crate) fn new(element: TensorElementType, shape: &[usize]) -> Result<Self> {
+        Self::at(&Place::Host, element, shape)
+    }
+
+    /// Room in a place for `shape`, row by row.
+    pub(crate) fn at(place: &Place, element: TensorElementType, shape: &[usize]) -> Result<Self> {
         let elements = shape.iter().try_fold(1_usize, |product, size| product.checked_mul(*size));
-        let memory = elements.and_then(|elements| Memory::new(element.byte_size(elements)?));
+        let memory = elements.and_then(|elements| {
+            let bytes = element.byte_size(elements)?;
+            match place {
+                Place::Host => Memory::host(bytes),
+                Place::Device(device) => Memory::device(device, bytes),
+            }
+        });
         let memory = memory.ok_or_else(|| {
             Error::new(
                 ErrorKind::ResourceExhausted,
                 format!("cannot allocate a tensor of shape {shape:?} and type {element}"),
             )
         })?;
-        Ok(Self { memory: Arc::new(memory), element })
+        let mut buffer = Self { memory: Arc::new(memory), element };
+        if place.is_device() {
+            // What was never written is multiplied by 0, and must be a number.
+            let bytes = buffer.memory.bytes;
+            let zeros = Self::new(TensorElementType::Uint8, &[bytes])?;
+            buffer.copy_from(0, &zeros, 0, bytes)?;
+        }
+        Ok(buffer)
+    }
+
+    /// Its size in bytes.
+    pub(crate) fn size(&self) -> usize {
+        self.memory.bytes
+    }
+
+    /// Copies bytes from another buffer, which may be in another place.
+    pub(crate) fn copy_from(&mut self, at: usize, from: &Self, start: usize, bytes: usize) -> Result<()> {
+        assert!(at + bytes <= self.size() && start + bytes <= from.size(), "parts of the buffers");
+        if self.on_host() && from.on_host() {
+            self.bytes_mut()[at..at + bytes].copy_from_slice(&from.bytes()[start..start + bytes]);
+            return Ok(());
+        }
+        transfer(&from.memory, start, &self.memory, at, bytes)
+    }
+
+    /// Copies bytes to another place in the same buffer. The parts do not overlap.
+    pub(crate) fn copy_within(&mut self, start: usize, at: usize, bytes: usize) -> Result<()> {
+        assert!(start.max(at) + bytes <= self.size() && start.abs_diff(at) >= bytes, "parts of the buffer");
+        if self.on_host() {
+            self.bytes_mut().copy_within(start..start + bytes, at);
+            return Ok(());
+        }
+        transfer(&self.memory, start, &self.memory, at, bytes)
+    }
+
+    /// Adds bytes to `out`.
+    pub(crate) fn read(&self, start: usize, bytes: usize, out: &mut Vec<u8>) -> Result<()> {
+        if self.on_host() {
+            out.extend_from_slice(&self.bytes()[start..start + bytes]);
+            return Ok(());
+        }
+        let mut copy = Self::new(TensorElementType::Uint8, &[bytes])?;
+        copy.copy_from(0, self, start, bytes)?;
+        out.extend_from_slice(copy.bytes());
+        Ok(())
+    }
+
+    /// Writes bytes.
+    pub(crate) fn write(&mut self, at: usize, bytes: &[u8]) -> Result<()> {
+        if self.on_host() {
+            self.bytes_mut()[at..at + bytes.len()].copy_from_slice(bytes);
+            return Ok(());
+        }
+        let mut copy = Self::new(TensorElementType::Uint8, &[bytes.len()])?;
+        copy.bytes_mut().copy_from_slice(bytes);
+        self.copy_from(at, &copy, 0, bytes.len())
+    }
+
+    fn on_host(&self) -> bool {
+        !self.memory.place.is_device()
     }
 
     pub(crate) fn element(&self) -> TensorElementType {
         self.element
     }
 
+    /// The bytes, of a buffer on the host.
     pub(crate) fn bytes(&self) -> &[u8] {
+        assert!(self.on_host(), "memory that the processor reads");
         // SAFETY: `bytes` bytes, all of which are initialised; ONNX Runtime writes them only within `Binding::run`,
         // whose callers borrow the buffers mutably.
         unsafe { slice::from_raw_parts(self.memory.start.as_ptr(), self.memory.bytes) }
     }
 
+    /// The bytes, of a buffer on the host, to write them.
     pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
+        assert!(self.on_host(), "memory that the processor writes");
         // SAFETY: as in `bytes`, and borrowed from no one else: this handle is not `Clone`, and the bindings that share
         // the memory give no access to it.
         unsafe { slice::from_raw_parts_mut(self.memory.start.as_ptr(), self.memory.bytes) }
@@ -121,15 +259,13 @@ impl Buffer {
 /// A session's inputs and outputs, bound to parts of buffers.
 pub(crate) struct Binding {
     io: IoBinding,
-    /// Where buffers are: in the processor's memory.
-    place: MemoryInfo<'static>,
     held: HashMap<CString, Arc<Memory>>,
 }
 
 impl Binding {
     pub(crate) fn new(session: &Session) -> Result<Self> {
         let io = session.create_binding().map_err(failed("bind the model's inputs"))?;
-        Ok(Self { io, place: MemoryInfo::default(), held: HashMap::new() })
+        Ok(Self { io, held: HashMap::new() })
     }
 
     /// Binds an input to the part of a buffer of this shape that begins at an element.
@@ -171,6 +307,7 @@ impl Binding {
             shape.iter().map(|size| i64::try_from(*size).unwrap_or(i64::MAX)).collect();
         let api = ort::api();
         let binding = self.io.ptr_mut();
+        let info = buffer.memory.place.info();
         let mut value = ptr::null_mut();
         // SAFETY: the part lies inside the buffer's memory (asserted above), which `held` keeps alive for as long as
         // the binding names it; name and shape are read within the calls; the value is released after it is bound,
@@ -178,7 +315,7 @@ impl Binding {
         let bound = unsafe {
             let data = buffer.memory.start.as_ptr().wrapping_add(offset);
             ort::Error::result_from_status((api.CreateTensorWithDataAsOrtValue)(
-                self.place.ptr(),
+                info.ptr(),
                 data.cast(),
                 length,
                 dimensions.as_ptr(),
@@ -200,28 +337,18 @@ impl Binding {
     }
 }
 
-/// The bytes of a tensor of numbers.
-pub(crate) fn bytes(tensor: &DynTensor) -> &[u8] {
-    let bytes = size(tensor);
+/// Copies bytes between two memories, or within one, of which one at least is a device's.
+fn transfer(from: &Memory, start: usize, to: &Memory, at: usize, bytes: usize) -> Result<()> {
     if bytes == 0 {
-        return &[];
+        return Ok(());
     }
-    // SAFETY: the tensor's memory holds `bytes` bytes, borrowed for as long as the tensor is.
-    unsafe { slice::from_raw_parts(tensor.data_ptr().cast(), bytes) }
-}
-
-/// The bytes of a tensor of numbers, to write them.
-pub(crate) fn bytes_mut(tensor: &mut DynTensor) -> &mut [u8] {
-    let bytes = size(tensor);
-    if bytes == 0 {
-        return &mut [];
-    }
-    // SAFETY: the tensor's memory holds `bytes` bytes, borrowed mutably for as long as the tensor is.
-    unsafe { slice::from_raw_parts_mut(tensor.data_ptr_mut().cast(), bytes) }
-}
-
-fn size(tensor: &DynTensor) -> usize {
-    tensor.data_type().byte_size(tensor.shape().num_elements()).unwrap_or(0)
+    let copied = || {
+        // SAFETY: parts of the memories, as the callers assert, which do not overlap; the target's buffer is borrowed
+        // mutably by the callers.
+        let (source, target) = unsafe { (from.part(start, bytes)?, to.part(at, bytes)?) };
+        source.copy_into(target)
+    };
+    copied().map_err(failed("copy keys and values on the device"))
 }
 
 pub(crate) fn failed(what: &'static str) -> impl Fn(ort::Error) -> Error {

@@ -1,10 +1,9 @@
 //! Keys and values of the tokens that the model has seen, a row for each conversation.
 
-use ort::value::DynTensor;
-use puna_core::{Error, ErrorKind, Result};
+use puna_core::{Error, Result};
 
 use crate::{
-    buffer::{Buffer, bytes, bytes_mut},
+    buffer::{Buffer, Place},
     layout::CacheTensor,
 };
 
@@ -12,68 +11,52 @@ use crate::{
 /// that growing, which copies the cache, is rare.
 pub(crate) const CACHE_STEP: usize = 256;
 
-/// How a graph's cache is kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum CacheKind {
-    /// One buffer is both past input and present output: nothing is copied.
-    Shared,
-    /// Every step gives a new, longer cache.
-    Growing,
-}
-
-/// The rows of a cache.
-///
-/// A shared cache is one buffer for each tensor, of shape `[rows, kv_heads, capacity, head_dim]`, so that rows
-/// beside each other are computed in one step. A growing one is a tensor of its own for each row.
+/// The rows of a cache: one buffer for each tensor, of shape `[rows, kv_heads, capacity, head_dim]`, so that rows beside
+/// each other are computed in one step.
 pub(crate) struct Cache {
     tensors: Vec<CacheTensor>,
     rows: Vec<Row>,
-    store: Store,
+    buffers: Vec<Buffer>,
+    capacity: usize,
+    place: Place,
     /// The most positions of a row.
     context: usize,
+    /// How many times each position is there: once where a graph takes the buffers themselves.
+    copies: u64,
     /// The most bytes that may hold keys and values.
     budget: u64,
+    /// Counts changes other than appending.
+    version: u64,
 }
 
 #[derive(Default)]
 struct Row {
     /// The tokens whose keys and values are there.
     tokens: Vec<u32>,
-    /// Positions that were ever written: pages that the operating system gave.
+    /// Positions that were ever written: pages that the operating system gave. A device gives all at once.
     touched: usize,
-}
-
-pub(crate) enum Store {
-    Shared {
-        buffers: Vec<Buffer>,
-        capacity: usize,
-    },
-    /// For each row its tensors.
-    Growing(Vec<Vec<DynTensor>>),
 }
 
 impl Cache {
     pub(crate) fn new(
         tensors: &[CacheTensor],
-        kind: CacheKind,
+        place: Place,
+        copies: u64,
         rows: usize,
         context: usize,
         budget: u64,
-    ) -> Result<Self> {
-        let store = match kind {
-            CacheKind::Shared => Store::Shared { buffers: Vec::new(), capacity: 0 },
-            CacheKind::Growing => {
-                let empty = || {
-                    tensors
-                        .iter()
-                        .map(|tensor| allocate(tensor, tensor.least_length))
-                        .collect::<Result<Vec<_>>>()
-                };
-                Store::Growing((0..rows).map(|_| empty()).collect::<Result<_>>()?)
-            }
-        };
-        let rows = (0..rows).map(|_| Row::default()).collect();
-        Ok(Self { tensors: tensors.to_vec(), rows, store, context, budget })
+    ) -> Self {
+        Self {
+            tensors: tensors.to_vec(),
+            rows: (0..rows).map(|_| Row::default()).collect(),
+            buffers: Vec::new(),
+            capacity: 0,
+            place,
+            context,
+            copies,
+            budget,
+            version: 0,
+        }
     }
 
     pub(crate) fn rows(&self) -> usize {
@@ -85,8 +68,19 @@ impl Cache {
         &self.rows[row].tokens
     }
 
-    pub(crate) fn store(&mut self) -> &mut Store {
-        &mut self.store
+    /// The buffers, one for each tensor, and for how many positions of a row they have room.
+    pub(crate) fn buffers(&mut self) -> (&mut [Buffer], usize) {
+        (&mut self.buffers, self.capacity)
+    }
+
+    /// Where the buffers are.
+    pub(crate) fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// A number that is another after every change but [`append`](Self::append).
+    pub(crate) fn version(&self) -> u64 {
+        self.version
     }
 
     /// What all keys and values take up, in bytes.
@@ -100,51 +94,56 @@ impl Cache {
 
     /// What so many positions take up, in bytes.
     pub(crate) fn bytes_of(&self, positions: usize) -> u64 {
-        let token: usize = self.tensors.iter().map(CacheTensor::bytes_per_token).sum();
-        (token as u64).saturating_mul(positions as u64)
+        self.bytes_per_token().saturating_mul(self.copies).saturating_mul(positions as u64)
+    }
+
+    fn bytes_per_token(&self) -> u64 {
+        self.tensors.iter().map(CacheTensor::bytes_per_token).sum::<usize>() as u64
     }
 
     /// Whether `more` tokens in a row would need memory above the budget.
     pub(crate) fn exceeds(&self, row: usize, more: usize) -> bool {
-        let row = &self.rows[row];
-        let grown = (row.tokens.len() + more).saturating_sub(row.touched);
+        let needed = self.rows[row].tokens.len() + more;
+        if self.place.is_device() {
+            let capacity = if needed > self.capacity { self.grown(needed) } else { self.capacity };
+            return self.bytes_of(capacity * self.rows.len()) > self.budget;
+        }
+        let grown = needed.saturating_sub(self.rows[row].touched);
         self.bytes() + self.bytes_of(grown) > self.budget
     }
 
     /// Whether room for `more` tokens in a row takes a larger buffer, which [`grow`](Self::grow) makes.
     pub(crate) fn is_full(&self, row: usize, more: usize) -> bool {
-        match &self.store {
-            Store::Shared { capacity, .. } => self.rows[row].tokens.len() + more > *capacity,
-            Store::Growing(_) => false,
-        }
+        self.rows[row].tokens.len() + more > self.capacity
     }
 
     /// Makes room for `more` tokens in a row. Nothing may be bound to the buffers meanwhile, or it keeps them.
     pub(crate) fn grow(&mut self, row: usize, more: usize) -> Result<()> {
-        let needed = self.rows[row].tokens.len() + more;
-        let fixed = self.tensors.iter().filter_map(|tensor| tensor.fixed_length).min();
-        match &self.store {
-            Store::Shared { capacity, .. } => {
-                let capacity = fixed.unwrap_or_else(|| {
-                    grown_capacity(*capacity, needed, self.context).max(self.least_length())
-                });
-                self.reallocate(capacity)
-            }
-            Store::Growing(_) => Ok(()),
-        }
+        self.reallocate(self.grown(self.rows[row].tokens.len() + more))
     }
 
     /// Gives back the memory of what was forgotten. Nothing may be bound to the buffers meanwhile.
     pub(crate) fn shrink(&mut self) -> Result<()> {
-        if let Store::Shared { capacity, .. } = self.store {
-            let longest = self.rows.iter().map(|row| row.tokens.len()).max().unwrap_or(0);
-            let fixed = self.tensors.iter().any(|tensor| tensor.fixed_length.is_some());
-            // One more, because whoever is at work goes on.
-            let longest = (longest + 1).max(self.least_length());
-            let needed = if fixed { capacity } else { longest.next_multiple_of(CACHE_STEP).min(capacity) };
-            self.reallocate(needed)?;
-        }
-        Ok(())
+        let longest = self.rows.iter().map(|row| row.tokens.len()).max().unwrap_or(0);
+        // One more, because whoever is at work goes on.
+        let longest = (longest + 1).max(self.least_length());
+        let needed = if self.fixed_length().is_some() {
+            self.capacity
+        } else {
+            longest.next_multiple_of(CACHE_STEP).min(self.capacity)
+        };
+        self.reallocate(needed)
+    }
+
+    /// The capacity for so many positions.
+    fn grown(&self, needed: usize) -> usize {
+        self.fixed_length()
+            .unwrap_or_else(|| grown_capacity(self.capacity, needed, self.context).max(self.least_length()))
+    }
+
+    /// The capacity that a graph fixes, if it does.
+    fn fixed_length(&self) -> Option<usize> {
+        self.tensors.iter().filter_map(|tensor| tensor.fixed_length).min()
     }
 
     /// The fewest positions that every tensor may have room for.
@@ -154,33 +153,41 @@ impl Cache {
 
     /// Copies what is valid into buffers of another capacity. All is as before when there is no memory for them.
     fn reallocate(&mut self, capacity: usize) -> Result<()> {
-        let Store::Shared { buffers, capacity: present } = &mut self.store else { return Ok(()) };
         let fresh = self.tensors.iter().map(|tensor| {
-            Buffer::new(tensor.element, &[self.rows.len(), tensor.heads, capacity, tensor.head_dim])
+            Buffer::at(
+                &self.place,
+                tensor.element,
+                &[self.rows.len(), tensor.heads, capacity, tensor.head_dim],
+            )
         });
-        let fresh = fresh.collect::<Result<Vec<_>>>()?;
-        if buffers.is_empty() {
-            *buffers = fresh;
-            *present = capacity;
-            return Ok(());
-        }
+        let mut fresh = fresh.collect::<Result<Vec<_>>>()?;
         // One tensor after the other, so that the pages of one alone are there twice.
-        for ((tensor, old), mut buffer) in self.tensors.iter().zip(buffers).zip(fresh) {
-            let position = tensor.bytes_per_token() / tensor.heads.max(1);
-            let (from, to) = (old.bytes_mut(), buffer.bytes_mut());
+        for (tensor, (old, new)) in self.tensors.iter().zip(self.buffers.iter_mut().zip(&mut fresh)) {
+            let position = tensor.bytes_per_head();
             for (number, row) in self.rows.iter().enumerate() {
-                let count = row.tokens.len() * position;
                 for head in 0..tensor.heads {
                     let part = number * tensor.heads + head;
-                    let source = &from[part * *present * position..][..count];
-                    to[part * capacity * position..][..count].copy_from_slice(source);
+                    new.copy_from(
+                        part * capacity * position,
+                        old,
+                        part * self.capacity * position,
+                        row.tokens.len() * position,
+                    )?;
                 }
             }
-            *old = buffer;
+            if !self.place.is_device() {
+                // What was copied is given back before the next is.
+                std::mem::swap(old, new);
+                *new = Buffer::new(tensor.element, &[0])?;
+            }
         }
-        *present = capacity;
+        if self.buffers.is_empty() || self.place.is_device() {
+            self.buffers = fresh;
+        }
+        self.capacity = capacity;
+        self.version += 1;
         for row in &mut self.rows {
-            row.touched = row.tokens.len();
+            row.touched = if self.place.is_device() { capacity } else { row.tokens.len() };
         }
         Ok(())
     }
@@ -192,122 +199,97 @@ impl Cache {
         row.touched = row.touched.max(row.tokens.len());
     }
 
-    /// Forgets all but the first `length` tokens of a row. A shared cache is as large as before, see
-    /// [`shrink`](Self::shrink).
-    pub(crate) fn rewind(&mut self, row: usize, length: usize) -> Result<()> {
-        let past = self.rows[row].tokens.len();
-        if length >= past {
-            return Ok(());
+    /// Forgets all but the first `length` tokens of a row. The memory stays, see [`shrink`](Self::shrink).
+    pub(crate) fn rewind(&mut self, row: usize, length: usize) {
+        if length < self.rows[row].tokens.len() {
+            self.rows[row].tokens.truncate(length);
+            self.version += 1;
         }
-        if let Store::Growing(rows) = &mut self.store {
-            for (tensor, value) in self.tensors.iter().zip(&mut rows[row]) {
-                *value = shortened(tensor, value, past, length)?;
-            }
-            self.rows[row].touched = length;
-        }
-        self.rows[row].tokens.truncate(length);
-        Ok(())
     }
 
     /// Makes a row begin as another does, for `length` tokens; what it held is forgotten. The buffers have room for
     /// them, because the other row holds them.
     pub(crate) fn copy(&mut self, from: usize, to: usize, length: usize) -> Result<()> {
         if from == to {
-            return self.rewind(to, length);
+            self.rewind(to, length);
+            return Ok(());
         }
-        match &mut self.store {
-            Store::Growing(rows) => {
-                let past = self.rows[from].tokens.len();
-                let copied = self.tensors.iter().zip(&rows[from]);
-                rows[to] = copied
-                    .map(|(tensor, value)| shortened(tensor, value, past, length))
-                    .collect::<Result<_>>()?;
-            }
-            Store::Shared { buffers, capacity } => {
-                for (tensor, buffer) in self.tensors.iter().zip(buffers) {
-                    let position = tensor.bytes_per_token() / tensor.heads.max(1);
-                    let bytes = buffer.bytes_mut();
-                    for head in 0..tensor.heads {
-                        let start = |row: usize| (row * tensor.heads + head) * *capacity * position;
-                        bytes.copy_within(start(from)..start(from) + length * position, start(to));
-                    }
-                }
+        self.version += 1;
+        // Should a copy fail, nothing of what is there is valid.
+        self.rows[to].tokens.clear();
+        for (tensor, buffer) in self.tensors.iter().zip(&mut self.buffers) {
+            let position = tensor.bytes_per_head();
+            for head in 0..tensor.heads {
+                let start = |row: usize| (row * tensor.heads + head) * self.capacity * position;
+                buffer.copy_within(start(from), start(to), length * position)?;
             }
         }
         let tokens = self.rows[from].tokens[..length].to_vec();
-        self.rows[to].touched =
-            if matches!(self.store, Store::Growing(_)) { length } else { self.rows[to].touched.max(length) };
-        self.rows[to].tokens = tokens;
+        self.append(to, &tokens);
         Ok(())
     }
 
-    /// Keys and values of the first `length` tokens of a row, tensor after tensor, head after head; none of a cache that
-    /// grows, whose tensors belong to ONNX Runtime.
-    pub(crate) fn read(&mut self, row: usize, length: usize) -> Option<Vec<u8>> {
-        let Store::Shared { buffers, capacity } = &mut self.store else { return None };
+    /// Keys and values of the first `length` tokens of a row, tensor after tensor, head after head.
+    pub(crate) fn read(&self, row: usize, length: usize) -> Result<Vec<u8>> {
         let mut values = Vec::new();
-        for (tensor, buffer) in self.tensors.iter().zip(buffers) {
-            let position = tensor.bytes_per_token() / tensor.heads.max(1);
+        for (tensor, buffer) in self.tensors.iter().zip(&self.buffers) {
+            let position = tensor.bytes_per_head();
             for head in 0..tensor.heads {
-                let start = (row * tensor.heads + head) * *capacity * position;
-                values.extend_from_slice(&buffer.bytes()[start..start + length * position]);
+                let start = (row * tensor.heads + head) * self.capacity * position;
+                buffer.read(start, length * position, &mut values)?;
             }
         }
-        Some(values)
+        Ok(values)
     }
 
-    /// Makes a row hold tokens and the keys and values that [`read`](Self::read) gave of them. There must be room. False
-    /// where they are not as many as the tokens need.
-    pub(crate) fn write(&mut self, row: usize, tokens: &[u32], mut values: &[u8]) -> bool {
-        let needed = self.bytes_of(tokens.len());
-        let Store::Shared { buffers, capacity } = &mut self.store else { return false };
+    /// Makes a row hold tokens and the keys and values that [`read`](Self::read) gave of them. There must be room.
+    pub(crate) fn write(&mut self, row: usize, tokens: &[u32], mut values: &[u8]) -> Result<()> {
+        let needed = self.bytes_per_token() * tokens.len() as u64;
         if values.len() as u64 != needed {
-            return false;
+            return Err(Error::internal(format!(
+                "{} bytes are not the keys and values of {} tokens",
+                values.len(),
+                tokens.len()
+            )));
         }
         self.rows[row].tokens.clear();
-        for (tensor, buffer) in self.tensors.iter().zip(buffers) {
-            let position = tensor.bytes_per_token() / tensor.heads.max(1);
+        self.version += 1;
+        for (tensor, buffer) in self.tensors.iter().zip(&mut self.buffers) {
+            let position = tensor.bytes_per_head();
             for head in 0..tensor.heads {
                 let (part, rest) = values.split_at(tokens.len() * position);
-                let start = (row * tensor.heads + head) * *capacity * position;
-                buffer.bytes_mut()[start..start + part.len()].copy_from_slice(part);
+                buffer.write((row * tensor.heads + head) * self.capacity * position, part)?;
                 values = rest;
             }
         }
         self.append(row, tokens);
-        true
+        Ok(())
     }
 
     /// Swaps what two rows hold.
-    pub(crate) fn swap(&mut self, a: usize, b: usize) {
+    pub(crate) fn swap(&mut self, a: usize, b: usize) -> Result<()> {
         if a == b {
-            return;
+            return Ok(());
         }
-        match &mut self.store {
-            Store::Growing(rows) => rows.swap(a, b),
-            Store::Shared { buffers, capacity } => {
-                let length = self.rows[a].tokens.len().max(self.rows[b].tokens.len());
-                for (tensor, buffer) in self.tensors.iter().zip(buffers) {
-                    let position = tensor.bytes_per_token() / tensor.heads.max(1);
-                    let row = tensor.heads * *capacity * position;
-                    let (low, high) = buffer.bytes_mut().split_at_mut(a.max(b) * row);
-                    let low = &mut low[a.min(b) * row..];
-                    for head in 0..tensor.heads {
-                        let start = head * *capacity * position;
-                        let part = start..start + length * position;
-                        low[part.clone()].swap_with_slice(&mut high[part]);
-                    }
-                }
+        self.version += 1;
+        let length = self.rows[a].tokens.len().max(self.rows[b].tokens.len());
+        for (tensor, buffer) in self.tensors.iter().zip(&mut self.buffers) {
+            let position = tensor.bytes_per_head();
+            let mut other = Buffer::at(&self.place, tensor.element, &[length, tensor.head_dim])?;
+            for head in 0..tensor.heads {
+                let start = |row: usize| (row * tensor.heads + head) * self.capacity * position;
+                let bytes = length * position;
+                other.copy_from(0, buffer, start(a), bytes)?;
+                buffer.copy_within(start(b), start(a), bytes)?;
+                buffer.copy_from(start(b), &other, 0, bytes)?;
             }
         }
         self.rows.swap(a, b);
-        if let Store::Shared { .. } = self.store {
-            // The longer one's pages are there in both now.
-            let touched = self.rows[a].tokens.len().max(self.rows[b].tokens.len());
-            for row in [a, b] {
-                self.rows[row].touched = self.rows[row].touched.max(touched);
-            }
+        // The longer one's pages are there in both now.
+        for row in [a, b] {
+            self.rows[row].touched = self.rows[row].touched.max(length);
         }
+        Ok(())
     }
 }
 
@@ -315,33 +297,6 @@ impl Cache {
 /// in whole steps, and never above the context.
 fn grown_capacity(present: usize, needed: usize, context: usize) -> usize {
     needed.max(present.saturating_mul(2)).next_multiple_of(CACHE_STEP).min(context.max(needed))
-}
-
-/// An empty tensor of shape `[1, kv_heads, length, head_dim]`.
-fn allocate(tensor: &CacheTensor, length: usize) -> Result<DynTensor> {
-    DynTensor::new(
-        &ort::memory::Allocator::default(),
-        tensor.element,
-        [1_usize, tensor.heads, length, tensor.head_dim],
-    )
-    .map_err(|error| {
-        Error::new(
-            ErrorKind::ResourceExhausted,
-            format!("cannot allocate a cache of {length} tokens: {}", error.message()),
-        )
-    })
-}
-
-/// A copy of the first `length` of a tensor's `past` positions.
-fn shortened(tensor: &CacheTensor, value: &DynTensor, past: usize, length: usize) -> Result<DynTensor> {
-    let mut shorter = allocate(tensor, length)?;
-    let position = tensor.bytes_per_token() / tensor.heads.max(1);
-    let (from, to) = (bytes(value), bytes_mut(&mut shorter));
-    for head in 0..tensor.heads {
-        let source = &from[head * past * position..][..length * position];
-        to[head * length * position..][..length * position].copy_from_slice(source);
-    }
-    Ok(shorter)
 }
 
 #[cfg(test)]

@@ -40,7 +40,12 @@ pub(crate) struct CacheTensor {
 
 impl CacheTensor {
     pub(crate) fn bytes_per_token(&self) -> usize {
-        self.heads * self.head_dim * self.element.byte_size(1).unwrap_or(0)
+        self.heads * self.bytes_per_head()
+    }
+
+    /// What a token takes up in one head, in bytes.
+    pub(crate) fn bytes_per_head(&self) -> usize {
+        self.head_dim * self.element.byte_size(1).unwrap_or(0)
     }
 }
 

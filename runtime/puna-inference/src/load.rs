@@ -6,8 +6,7 @@ use serde::Serialize;
 
 use crate::{
     CompanionUse, FolderOptions, ModelFolder, Runtime,
-    cache::CacheKind,
-    graph::{Graph, GraphOptions},
+    graph::{CacheKind, Graph, GraphOptions},
     graphs::Graphs,
     layout::CacheTensor,
 };
@@ -100,6 +99,8 @@ pub struct ModelDetails {
     pub last_logits_only: bool,
     /// Whether answers are computed together in one step.
     pub batches: bool,
+    /// Whether tokens that were guessed ahead are checked in one step.
+    pub guesses: bool,
     /// Requests computed at the same time at most.
     pub slots: usize,
     /// Threads for one step.
@@ -189,6 +190,7 @@ pub(crate) fn load(runtime: &Runtime, folder: &Path, options: &LoadOptions) -> R
         },
         last_logits_only: layout.last_logits_only || layout.logits_to_keep.is_some(),
         batches: graph.batches(),
+        guesses: graph.verifies(),
         slots: options.slots,
         threads,
         graph: file,

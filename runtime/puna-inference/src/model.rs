@@ -242,7 +242,6 @@ impl OnnxModel {
     /// that is damaged is computed anew and written over.
     ///
     /// # Errors
-    /// [`Unavailable`](ErrorKind::Unavailable) for a graph whose cache is not kept in place;
     /// [`ContextOverflow`](ErrorKind::ContextOverflow) for more tokens than the context;
     /// [`Io`](ErrorKind::Io) and its like when the file cannot be read or written.
     pub async fn warm_start(&self, tokens: &[u32], folder: &Path) -> Result<bool> {
@@ -251,12 +250,6 @@ impl OnnxModel {
             return Err(Error::new(
                 ErrorKind::ContextOverflow,
                 format!("a prefix of {} tokens is no beginning of a context of {context}", tokens.len()),
-            ));
-        }
-        if !self.details.cache_in_place {
-            return Err(Error::new(
-                ErrorKind::Unavailable,
-                format!("the model `{}` does not keep its cache in place", self.info.name),
             ));
         }
         let fingerprint = self.fingerprint()?;

@@ -99,7 +99,7 @@ impl Worker {
         options: WorkerOptions,
         shared: Arc<Shared>,
     ) -> Result<Self> {
-        let cache = graphs.new_cache(options.slots, options.budget)?;
+        let cache = graphs.new_cache(options.slots, options.budget);
         let slots = (0..options.slots).map(|_| Slot::default()).collect();
         let worker = Self {
             graphs,
@@ -182,15 +182,13 @@ impl Worker {
         match (active.job.task, stopped) {
             (Task::Save(reply), Stopped::Reason(StopReason::EndOfTurn)) => {
                 let values = self.cache.read(row, active.job.prompt.len());
-                let _ = reply.send(values.ok_or_else(not_in_place));
+                let _ = reply.send(values);
             }
             (task, stopped) => Active { job: Job { task, ..active.job }, ..active }.end(stopped),
         }
         if self.options.deterministic {
             // An answer's tokens were computed one by one, and are computed anew as part of a prompt.
-            if let Err(error) = self.cache.rewind(row, whole_chunks(prompt)) {
-                tracing::warn!(%error, "a row cannot be rewound");
-            }
+            self.cache.rewind(row, whole_chunks(prompt));
         }
     }
 
@@ -200,9 +198,9 @@ impl Worker {
             // All but the last are there.
             return Ok(());
         }
-        self.cache.rewind(row, 0)?;
+        self.cache.rewind(row, 0);
         self.make_room(row, tokens.len())?;
-        if self.cache.write(row, tokens, values) { Ok(()) } else { Err(not_in_place()) }
+        self.cache.write(row, tokens, values)
     }
 
     /// Gives rows to waiting requests, in their order.
@@ -333,7 +331,7 @@ impl Worker {
     fn forget(&mut self, keep: usize) -> Result<()> {
         for row in 0..self.slots.len() {
             if row != keep && self.slots[row].active.is_none() {
-                self.cache.rewind(row, 0)?;
+                self.cache.rewind(row, 0);
             }
         }
         self.graphs.unbind();
@@ -418,7 +416,7 @@ impl Worker {
                 }
                 if graphs.has_companion() {
                     // Prompts are not computed like this.
-                    cache.rewind(row, 0)?;
+                    cache.rewind(row, 0);
                 }
                 Err(Stopped::Reason(StopReason::EndOfTurn))
             }
@@ -470,8 +468,10 @@ impl Worker {
             }
         }
         if self.graphs.batches() && !self.options.deterministic {
-            if let Some(first) = self.gather(&ready) {
-                self.decode_rows(first, ready.len());
+            match self.gather(&ready) {
+                Ok(Some(first)) => self.decode_rows(first, ready.len()),
+                Ok(None) => {}
+                Err(error) => self.fail(ready, &error),
             }
         } else {
             ready.into_iter().for_each(|row| self.decode_rows(row, 1));
@@ -493,25 +493,32 @@ impl Worker {
     }
 
     /// Moves the rows that decode beside each other; gives the first. None for no rows.
-    fn gather(&mut self, rows: &[usize]) -> Option<usize> {
-        let (first, last) = (*rows.first()?, *rows.last()?);
+    fn gather(&mut self, rows: &[usize]) -> Result<Option<usize>> {
+        let [first, .., last] = *rows else { return Ok(rows.first().copied()) };
         if last - first + 1 == rows.len() {
-            return Some(first);
+            return Ok(Some(first));
         }
         // The window that moves the fewest tokens.
         let inside = |start: usize| -> usize {
             let held = |row: &&usize| (start..start + rows.len()).contains(*row);
             rows.iter().filter(held).map(|row| self.cache.tokens(*row).len() + 1).sum()
         };
-        let start = (0..=self.slots.len() - rows.len()).max_by_key(|start| inside(*start))?;
+        let start = (0..=self.slots.len() - rows.len()).max_by_key(|start| inside(*start)).unwrap_or(0);
         let window = start..start + rows.len();
         let outside: Vec<usize> = rows.iter().copied().filter(|row| !window.contains(row)).collect();
         let free: Vec<usize> = window.filter(|row| !rows.contains(row)).collect();
         for (from, to) in outside.into_iter().zip(free) {
-            self.cache.swap(from, to);
+            self.cache.swap(from, to)?;
             self.slots.swap(from, to);
         }
-        Some(start)
+        Ok(Some(start))
+    }
+
+    /// Ends the requests of rows with an error.
+    fn fail(&mut self, rows: impl IntoIterator<Item = usize>, error: &Error) {
+        for row in rows {
+            self.end(row, Stopped::Failed(Error::new(error.kind(), error.to_string())));
+        }
     }
 
     /// Computes a token of each of so many rows beside each other.
@@ -520,10 +527,7 @@ impl Worker {
             self.slots[first..first + count].iter().filter_map(|slot| slot.active.as_ref()?.next).collect();
         assert_eq!(tokens.len(), count, "every row has a token to add");
         if let Err(error) = self.graphs.step_rows(&mut self.cache, first, &tokens) {
-            for row in first..first + count {
-                let error = Error::new(error.kind(), error.to_string());
-                self.end(row, Stopped::Failed(error));
-            }
+            self.fail(first..first + count, &error);
             return;
         }
         for index in 0..count {
@@ -567,7 +571,7 @@ impl Worker {
             right += 1;
         }
         // What follows the first wrong guess is not what was said.
-        cache.rewind(row, past + 1 + right)?;
+        cache.rewind(row, past + 1 + right);
         let guesses = step.len() - 1;
         if guesses > 0 {
             if let Some(answer) = &mut active.answer {
@@ -650,13 +654,6 @@ impl Active {
             }
         }
     }
-}
-
-fn not_in_place() -> Error {
-    Error::new(
-        ErrorKind::Unavailable,
-        "this graph's keys and values are not kept in place, so they cannot be saved or restored",
-    )
 }
 
 fn whole_chunks(tokens: usize) -> usize {

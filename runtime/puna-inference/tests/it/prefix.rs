@@ -66,6 +66,26 @@ async fn a_fresh_process_starts_warm() {
     assert_eq!(fs::read_dir(folder.path()).expect("the folder").count(), 2);
 }
 
+/// Of a graph that takes a new cache in every step, too.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cache_that_grows_is_kept() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let toy = Toy::default();
+    let graph = toy.folder(2048, None);
+    let request = ask_with(&"one two three ".repeat(50), |options| options.max_tokens = Some(40));
+    for (turn, found) in [(0, false), (1, true)] {
+        let model = load(graph.path()).expect("the model");
+        assert!(!model.details().cache_in_place);
+        let prompt = model.prompt(&request).expect("a prompt");
+        let prefix = &prompt[..prompt.len() - 5];
+        assert_eq!(model.warm_start(prefix, folder.path()).await.expect("a file"), found);
+        let expected = toy.expected(&model, &request, 40);
+        let (text, completion) = answer(&model, request.clone()).await;
+        assert_eq!(text, expected, "turn {turn}");
+        assert_eq!(completion.usage.cached_tokens, prefix.len() as u64, "turn {turn}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn damaged_files_are_computed_again() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -106,10 +126,6 @@ async fn damaged_files_are_computed_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_kept_is_told() {
     let folder = tempfile::tempdir().expect("a folder");
-    let growing = Toy::default().folder(2048, None);
-    let model = load(growing.path()).expect("the model");
-    let error = model.warm_start(&[1, 2, 3], folder.path()).await.expect_err("it grows");
-    assert_eq!(error.kind(), ErrorKind::Unavailable);
     let model = load_with(&bundled(), |options| options.context_limit = Some(64)).expect("the model");
     for tokens in [vec![], vec![1; 65]] {
         let error = model.warm_start(&tokens, folder.path()).await.expect_err("no prefix");

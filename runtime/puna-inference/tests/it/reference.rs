@@ -3,11 +3,12 @@
 
 use std::{fs, path::Path};
 
-use puna_core::ErrorKind;
-use puna_inference::{Exporter, ModelFolder, OnnxModel};
+use futures_util::{StreamExt, future::join_all};
+use puna_core::{ErrorKind, GenerateOptions, ModelEvent, ModelStream, Usage};
+use puna_inference::{CompletionRequest, Exporter, ModelFolder, OnnxModel};
 use serde_json::Value;
 
-use crate::{load, references};
+use crate::{load, load_with, references};
 
 const FAMILIES: [&str; 7] = ["llama2", "llama3", "mistral", "qwen2", "qwen3", "phi3", "gemma2"];
 
@@ -153,6 +154,99 @@ async fn quantised_graphs_choose_the_same_tokens() {
     check("gemma2/optimum", Close::Agrees(0.97)).await;
     // One scale for all activations of a tensor, learnt from a hundred tokens: the export itself loses this much.
     check("llama3/optimum-qdq", Close::Agrees(0.85)).await;
+}
+
+/// A token and its log-probability, for each token of an answer.
+type Tokens = Vec<(u32, f64)>;
+
+/// Continues sequences, all at once or one after the other.
+async fn continued(model: &OnnxModel, prompts: &[Vec<u32>], at_once: bool) -> (Vec<Tokens>, Usage) {
+    let mut usage = Usage::default();
+    let start = |prompt: &Vec<u32>| {
+        let options = GenerateOptions { max_tokens: Some(24), ..GenerateOptions::default() };
+        let request =
+            CompletionRequest { prompt: prompt.clone(), options, logprobs: Some(0), ..Default::default() };
+        model.complete(CompletionRequest { ignore_end: true, ..request }).expect("a request")
+    };
+    let take = async |mut stream: ModelStream| {
+        let mut tokens = Vec::new();
+        while let Some(event) = stream.next().await {
+            match event.expect("an answer") {
+                ModelEvent::Token(score) => tokens.push((score.token, score.logprob)),
+                ModelEvent::Finished(completion) => return (tokens, completion.usage),
+                _ => {}
+            }
+        }
+        panic!("the stream ended without an end")
+    };
+    let mut answers = Vec::new();
+    if at_once {
+        for (tokens, _) in join_all(prompts.iter().map(start).map(take)).await {
+            answers.push(tokens);
+        }
+    } else {
+        for prompt in prompts {
+            let (tokens, said) = take(start(prompt)).await;
+            usage.accepted_tokens += said.accepted_tokens;
+            usage.cached_tokens += said.cached_tokens;
+            answers.push(tokens);
+        }
+    }
+    (answers, usage)
+}
+
+/// The same tokens, as likely but for rounding, up to where two are as likely.
+fn check_tokens(case: &str, found: &[Tokens], expected: &[Tokens]) {
+    assert_eq!(found.len(), expected.len(), "{case}");
+    for (number, (found, expected)) in found.iter().zip(expected).enumerate() {
+        assert_eq!(found.len(), expected.len(), "{case} {number}");
+        for (place, (found, expected)) in found.iter().zip(expected).enumerate() {
+            let off = (found.1 - expected.1).abs();
+            assert!(off < 2e-3, "{case} {number} at {place}: {found:?} {expected:?}");
+            if found.0 != expected.0 {
+                break;
+            }
+        }
+    }
+}
+
+/// Whatever runs beside an answer, whatever is cached or guessed, and in whatever pieces its prompt is computed: the same
+/// tokens, in every kind of graph that does not round activations.
+#[tokio::test(flavor = "multi_thread")]
+async fn alone_together_guessed_cached() {
+    let fused = FAMILIES.iter().map(|family| (format!("{family}/genai-fp32"), true));
+    let plain =
+        ["llama2/optimum", "llama3/optimum", "qwen3/optimum", "phi3/optimum", "llama3/optimum-merged"];
+    let plain = plain.iter().map(|case| ((*case).to_owned(), true));
+    // One gives logits for the last position alone.
+    let others = [("llama3/genai-int4-exact", true), ("llama3/genai-pruned", false)];
+    let others = others.iter().map(|(case, guesses)| ((*case).to_owned(), *guesses));
+    for (case, guesses) in fused.chain(plain).chain(others) {
+        let folder = folder_of(&case);
+        let mut prompts = golden(case.split('/').next().expect("a family")).sequences;
+        // Of many lengths, and one of several chunks that says the same again and again.
+        for (number, prompt) in prompts.iter_mut().enumerate() {
+            prompt.truncate(3 + number * 5);
+        }
+        let longest = prompts.concat();
+        let context = load(folder.path()).expect("the model").details().context_length;
+        prompts.push(longest.iter().cycle().take(200.min(context - 24)).copied().collect());
+        let fresh =
+            |draft| load_with(folder.path(), |options| options.draft_tokens = draft).expect("the model");
+        let model = fresh(0);
+        assert!(model.details().batches, "{case}");
+        assert_eq!(model.details().guesses, guesses, "{case}");
+        let (expected, _) = continued(&model, &prompts, false).await;
+        // Again from what is cached, which leaves other pieces to compute.
+        let (cached, usage) = continued(&model, &prompts, false).await;
+        assert!(usage.cached_tokens > 0, "{case}");
+        check_tokens(&format!("{case} cached"), &cached, &expected);
+        let (together, _) = continued(&fresh(0), &prompts, true).await;
+        check_tokens(&format!("{case} together"), &together, &expected);
+        let (guessed, usage) = continued(&fresh(8), &prompts, false).await;
+        assert_eq!(usage.accepted_tokens > 0, guesses, "{case}");
+        check_tokens(&format!("{case} guessed"), &guessed, &expected);
+    }
 }
 
 /// Every precision of one folder as transformers.js' models have them, with weights in two further files.

@@ -1,0 +1,303 @@
+//! A model's graph: steps over the rows of a cache.
+
+mod probe;
+mod step;
+
+use std::{ops::Range, path::Path};
+
+use ort::{
+    session::{Session, builder::GraphOptimizationLevel},
+    value::TensorElementType,
+};
+use puna_core::{Error, ErrorKind, Result};
+
+use self::step::{Grown, Step, StepShape, take_rows};
+use crate::{
+    buffer::Place,
+    cache::Cache,
+    folder::Sizes,
+    layout::Layout,
+    runtime::{Runtime, log_level},
+};
+
+/// How a graph takes its cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CacheKind {
+    /// One buffer is both past input and present output: nothing is copied.
+    Shared,
+    /// Every step gives a new, longer cache.
+    Growing,
+}
+
+/// What a graph needs to be opened.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct GraphOptions<'a> {
+    pub(crate) file: &'a Path,
+    pub(crate) threads: usize,
+    pub(crate) spinning: bool,
+    pub(crate) context: usize,
+    pub(crate) sizes: Sizes,
+    /// What the exporter says. A probe decides where it says nothing, and where what it says cannot be.
+    pub(crate) cache: Option<CacheKind>,
+}
+
+/// A loaded Llama graph.
+pub(crate) struct Graph {
+    session: Session,
+    layout: Layout,
+    kind: CacheKind,
+    /// Where the cache is.
+    place: Place,
+    context: usize,
+    /// Whether a step takes several rows of a token each.
+    batches: bool,
+    /// Whether a step of several tokens gives each of them the logits it gets alone.
+    verifies: bool,
+    /// The bindings of steps of one token a row and of those of more, each for what it ran last.
+    narrow: Option<Step>,
+    wide: Option<Step>,
+    /// The cache of a graph whose cache grows, as it takes it.
+    grown: Grown,
+    /// The last step's logits as 32-bit floats, where they are not read where the graph wrote them.
+    logits: Vec<f32>,
+    output: Output,
+}
+
+/// Which of a step's logits are wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// Those after each row's last token.
+    Last,
+    /// Those after every token. A graph that gives the last ones only takes a token at a time.
+    All,
+}
+
+/// What a step gave: rows of one number for each token of the vocabulary.
+#[derive(Clone, Copy)]
+pub(crate) struct Logits<'a> {
+    values: &'a [f32],
+    vocab_size: usize,
+}
+
+impl<'a> Logits<'a> {
+    /// The logits after a step's `index`th row, or after its `index`th token where all were wanted of one row.
+    pub(crate) fn row(self, index: usize) -> &'a [f32] {
+        &self.values[index * self.vocab_size..][..self.vocab_size]
+    }
+}
+
+/// Where the logits of the last step are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Output {
+    /// In `Graph::logits`.
+    Copied,
+    /// In the output bound for one token a row.
+    Narrow,
+}
+
+impl Graph {
+    pub(crate) fn open(runtime: &Runtime, options: GraphOptions<'_>) -> Result<Self> {
+        let shown = options.file.display().to_string();
+        let session = open_session(runtime, &options).map_err(|message| {
+            // ONNX Runtime tells a truncated file from an unsupported one only in its words.
+            Error::new(ErrorKind::Corrupt, format!("cannot load the model `{shown}`: {message}"))
+        })?;
+        let layout = Layout::of(&session, &shown, options.sizes)?;
+        let fixed = layout.fixed_length();
+        let context = fixed.map_or(options.context, |length| length.min(options.context));
+        let mut graph = Self {
+            session,
+            layout,
+            kind: CacheKind::Growing,
+            place: Place::Host,
+            context,
+            batches: false,
+            verifies: false,
+            narrow: None,
+            wide: None,
+            grown: Grown::default(),
+            logits: Vec::new(),
+            output: Output::Copied,
+        };
+        if fixed.is_some() {
+            graph.kind = CacheKind::Shared;
+        } else {
+            graph.probe(options.cache)?;
+        }
+        graph.verifies = graph.probe_ahead();
+        graph.batches = graph.probe_batch();
+        Ok(graph)
+    }
+
+    pub(crate) fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    pub(crate) fn kind(&self) -> CacheKind {
+        self.kind
+    }
+
+    /// Prompt and answer together, in tokens.
+    pub(crate) fn context(&self) -> usize {
+        self.context
+    }
+
+    /// Whether one step takes several rows.
+    pub(crate) fn batches(&self) -> bool {
+        self.batches
+    }
+
+    /// Whether several tokens of a row are checked in one step, and wrong ones are forgotten at no cost.
+    pub(crate) fn verifies(&self) -> bool {
+        self.verifies
+    }
+
+    pub(crate) fn new_cache(&self, rows: usize, budget: u64) -> Cache {
+        // A cache that grows is there as past and as present too, while a step runs.
+        let copies = if self.kind == CacheKind::Growing { 3 } else { 1 };
+        Cache::new(&self.layout.cache, self.place.clone(), copies, rows, self.context, budget)
+    }
+
+    /// What the last step gave.
+    pub(crate) fn logits(&self) -> Logits<'_> {
+        let values = match (self.output, &self.narrow) {
+            (Output::Narrow, Some(step)) => step.logits.floats(),
+            _ => &self.logits,
+        };
+        Logits { values, vocab_size: self.layout.vocab_size }
+    }
+
+    /// Lets go of the cache's buffers, so that they can be replaced.
+    pub(crate) fn unbind(&mut self) {
+        self.narrow = None;
+        self.wide = None;
+        self.grown = Grown::default();
+    }
+
+    /// Appends tokens to one row of the cache and computes their logits. On an error the row is as before.
+    ///
+    /// The caller keeps within the context and has made room.
+    pub(crate) fn step(
+        &mut self,
+        cache: &mut Cache,
+        row: usize,
+        tokens: &[u32],
+        wanted: Wanted,
+    ) -> Result<()> {
+        self.check(tokens)?;
+        self.logits.clear();
+        self.output = Output::Copied;
+        if wanted == Wanted::All && self.layout.last_logits_only && tokens.len() > 1 {
+            let past = cache.tokens(row).len();
+            for token in tokens {
+                let ran = self.run(cache, row..row + 1, &[*token], wanted);
+                self.copy_output();
+                ran.inspect_err(|_| cache.rewind(row, past))?;
+            }
+            return Ok(());
+        }
+        self.run(cache, row..row + 1, tokens, wanted)
+    }
+
+    /// Appends a token to each of several rows beside each other, and computes the logits after each. On an error
+    /// the rows are as before.
+    ///
+    /// The caller keeps within the context and has made room.
+    pub(crate) fn step_rows(&mut self, cache: &mut Cache, first: usize, tokens: &[u32]) -> Result<()> {
+        self.check(tokens)?;
+        self.logits.clear();
+        self.output = Output::Copied;
+        let rows = first..first + tokens.len();
+        if self.batches || tokens.len() == 1 {
+            return self.run(cache, rows, tokens, Wanted::Last);
+        }
+        for (done, (row, token)) in rows.clone().zip(tokens).enumerate() {
+            if let Err(error) = self.run(cache, row..row + 1, &[*token], Wanted::Last) {
+                for row in rows.take(done) {
+                    cache.rewind(row, cache.tokens(row).len() - 1);
+                }
+                return Err(error);
+            }
+            self.copy_output();
+        }
+        Ok(())
+    }
+
+    /// Copies logits that the next run would overwrite.
+    fn copy_output(&mut self) {
+        if let (Output::Narrow, Some(step)) = (self.output, &self.narrow) {
+            self.logits.extend_from_slice(step.logits.floats());
+            self.output = Output::Copied;
+        }
+    }
+
+    fn check(&self, tokens: &[u32]) -> Result<()> {
+        match tokens.iter().find(|token| **token as usize >= self.layout.vocab_size) {
+            None => Ok(()),
+            Some(token) => Err(Error::invalid_input(format!(
+                "token {token} is beyond the model's vocabulary of {}; the tokenizer belongs to another model",
+                self.layout.vocab_size
+            ))),
+        }
+    }
+
+    /// One run: several tokens of one row, or one token of each of several rows. Adds to the logits.
+    fn run(&mut self, cache: &mut Cache, rows: Range<usize>, tokens: &[u32], wanted: Wanted) -> Result<()> {
+        let width = tokens.len() / rows.len();
+        let pasts: Vec<usize> = rows.clone().map(|row| cache.tokens(row).len()).collect();
+        let longest = pasts.iter().max().copied().unwrap_or(0) + width;
+        let (_, capacity) = cache.buffers();
+        if longest > capacity {
+            return Err(Error::internal(format!("no room was made for {longest} tokens in {capacity}")));
+        }
+        let place = if width == 1 { &mut self.narrow } else { &mut self.wide };
+        let shape = StepShape { rows: rows.clone(), width, capacity, wanted };
+        if !place.as_ref().is_some_and(|step| step.has_shape(&shape)) {
+            // What was bound is let go of first: its logits can be large.
+            *place = None;
+            *place = Some(Step::new(&self.session, &self.layout, self.kind, cache, shape)?);
+        }
+        let Some(step) = place else { return Err(Error::internal("nothing is bound")) };
+        let tensors = &self.layout.cache;
+        let grown = match self.kind {
+            CacheKind::Shared => None,
+            CacheKind::Growing => {
+                self.grown.prepare(cache, tensors, &rows, &pasts, width)?;
+                Some(&mut self.grown)
+            }
+        };
+        step.run(&mut self.session, &self.layout, tokens, &pasts, grown)?;
+        if self.kind == CacheKind::Growing {
+            self.grown.give(cache, tensors, width)?;
+        }
+        if width == 1 && self.logits.is_empty() && step.logits.element() == TensorElementType::Float32 {
+            // A large vocabulary's logits are half a megabyte a row.
+            self.output = Output::Narrow;
+        } else {
+            take_rows(&step.logits, self.layout.vocab_size, wanted, rows.len(), &mut self.logits);
+        }
+        for (row, tokens) in rows.zip(tokens.chunks(width)) {
+            cache.append(row, tokens);
+        }
+        Ok(())
+    }
+}
+
+fn open_session(runtime: &Runtime, options: &GraphOptions<'_>) -> Result<Session, String> {
+    let configured = || -> Result<_, ort::Error> {
+        let builder = Session::builder(runtime.environment())?;
+        let builder = builder.with_optimization_level(GraphOptimizationLevel::All).map_err(plain)?;
+        let builder = builder.with_intra_threads(options.threads).map_err(plain)?;
+        // Shapes change with every step: a plan for one of them helps no other.
+        let builder = builder.with_memory_pattern(false).map_err(plain)?;
+        let builder = builder.with_log_level(log_level()).map_err(plain)?;
+        builder.with_intra_op_spinning(options.spinning).map_err(plain)
+    };
+    let mut builder = configured().map_err(|error| error.message().to_owned())?;
+    builder.commit_from_file(options.file).map_err(|error| error.message().to_owned())
+}
+
+/// Drops the builder that a failed option hands back.
+fn plain<R>(error: ort::Error<R>) -> ort::Error {
+    ort::Error::new_with_code(error.code(), error.message())
+}
