@@ -13,7 +13,7 @@ use ort::{
     AsPointer,
     memory::{Allocator, MemoryInfo},
     session::{IoBinding, Session},
-    value::{Shape, Tensor, TensorElementType, TensorRefMut},
+    value::{Tensor, TensorElementType},
 };
 use puna_core::{Error, ErrorKind, Result};
 
@@ -30,14 +30,47 @@ pub(crate) enum Place {
 pub(crate) struct DeviceMemory {
     allocator: Mutex<Allocator>,
     info: MemoryInfo<'static>,
+    /// A session of [`COPY_GRAPH`] on the device: ONNX Runtime copies between places what is bound in one and used in
+    /// another.
+    copier: Mutex<Session>,
+}
+
+/// A graph that gives the bytes `to` that it takes as `from`: one `Identity` node.
+pub(crate) const COPY_GRAPH: &[u8] = b"\x08\x08:L\x0a\x14\x0a\x04from\x12\x02to\x22\x08Identity\x12\x04copy\
+    Z\x17\x0a\x04from\x12\x0f\x0a\x0d\x08\x02\x12\x09\x0a\x07\x12\x05bytes\
+    b\x15\x0a\x02to\x12\x0f\x0a\x0d\x08\x02\x12\x09\x0a\x07\x12\x05bytesB\x04\x0a\x00\x10\x0d";
+
+impl DeviceMemory {
+    /// Copies bytes between two memories, or within one, whose parts do not overlap. The caller has the target's buffer
+    /// to itself.
+    fn copy(
+        &self,
+        from: &Arc<Memory>,
+        start: usize,
+        to: &Arc<Memory>,
+        at: usize,
+        bytes: usize,
+    ) -> Result<()> {
+        if bytes == 0 {
+            return Ok(());
+        }
+        // A run that panicked left a session that can run again.
+        let mut copier = self.copier.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut binding = Binding::new(&copier)?;
+        let part = |offset| Part { element: TensorElementType::Uint8, offset, shape: vec![bytes] };
+        binding.bind("from", from, &part(start), false)?;
+        binding.bind("to", to, &part(at), true)?;
+        binding.run(&mut copier)
+    }
 }
 
 impl Place {
-    /// The memory that a session allocates on a device.
-    pub(crate) fn device(session: &Session, info: MemoryInfo<'static>) -> Result<Self> {
+    /// The memory that a session of [`COPY_GRAPH`] allocates on its device.
+    pub(crate) fn device(copier: Session, info: MemoryInfo<'static>) -> Result<Self> {
         let allocator =
-            Allocator::new(session, info.clone()).map_err(failed("allocate the device's memory"))?;
-        Ok(Self::Device(Arc::new(DeviceMemory { allocator: Mutex::new(allocator), info })))
+            Allocator::new(&copier, info.clone()).map_err(failed("allocate the device's memory"))?;
+        let (allocator, copier) = (Mutex::new(allocator), Mutex::new(copier));
+        Ok(Self::Device(Arc::new(DeviceMemory { allocator, info, copier })))
     }
 
     pub(crate) fn is_device(&self) -> bool {
@@ -111,16 +144,6 @@ impl Memory {
         let start = NonNull::new(tensor.data_ptr_mut().cast())?;
         Some(Self { owner: Owner::Device(tensor), place: Place::Device(Arc::clone(device)), start, bytes })
     }
-
-    /// A part of it as a tensor of bytes.
-    ///
-    /// # Safety
-    /// The part is within the memory, and nobody else uses it while the tensor is there.
-    unsafe fn part(&self, at: usize, bytes: usize) -> ort::Result<TensorRefMut<'_, u8>> {
-        let shape = Shape::new([i64::try_from(bytes).unwrap_or(i64::MAX)]);
-        // SAFETY: the caller's promise.
-        unsafe { TensorRefMut::from_raw(self.place.info(), self.start.as_ptr().add(at).cast(), shape) }
-    }
 }
 
 impl Drop for Memory {
@@ -172,21 +195,27 @@ impl Buffer {
     /// Copies bytes from another buffer, which may be in another place.
     pub(crate) fn copy_from(&mut self, at: usize, from: &Self, start: usize, bytes: usize) -> Result<()> {
         assert!(at + bytes <= self.size() && start + bytes <= from.size(), "parts of the buffers");
-        if self.on_host() && from.on_host() {
-            self.bytes_mut()[at..at + bytes].copy_from_slice(&from.bytes()[start..start + bytes]);
-            return Ok(());
+        match (&from.memory.place, &self.memory.place) {
+            (Place::Host, Place::Host) => {
+                self.bytes_mut()[at..at + bytes].copy_from_slice(&from.bytes()[start..start + bytes]);
+                Ok(())
+            }
+            (Place::Device(device), _) | (_, Place::Device(device)) => {
+                device.copy(&from.memory, start, &self.memory, at, bytes)
+            }
         }
-        transfer(&from.memory, start, &self.memory, at, bytes)
     }
 
     /// Copies bytes to another place in the same buffer. The parts do not overlap.
     pub(crate) fn copy_within(&mut self, start: usize, at: usize, bytes: usize) -> Result<()> {
         assert!(start.max(at) + bytes <= self.size() && start.abs_diff(at) >= bytes, "parts of the buffer");
-        if self.on_host() {
-            self.bytes_mut().copy_within(start..start + bytes, at);
-            return Ok(());
+        match &self.memory.place {
+            Place::Host => {
+                self.bytes_mut().copy_within(start..start + bytes, at);
+                Ok(())
+            }
+            Place::Device(device) => device.copy(&self.memory, start, &self.memory, at, bytes),
         }
-        transfer(&self.memory, start, &self.memory, at, bytes)
     }
 
     /// Adds bytes to `out`.
@@ -210,6 +239,11 @@ impl Buffer {
         let mut copy = Self::new(TensorElementType::Uint8, &[bytes.len()])?;
         copy.bytes_mut().copy_from_slice(bytes);
         self.copy_from(at, &copy, 0, bytes.len())
+    }
+
+    fn part(&self, first: usize, shape: &[usize]) -> Part {
+        let offset = self.element.byte_size(first).unwrap_or(usize::MAX);
+        Part { element: self.element, offset, shape: shape.to_vec() }
     }
 
     fn on_host(&self) -> bool {
@@ -256,6 +290,15 @@ impl Buffer {
     }
 }
 
+/// A part of a memory, as a tensor.
+#[derive(Debug)]
+struct Part {
+    element: TensorElementType,
+    /// Where it begins, in bytes.
+    offset: usize,
+    shape: Vec<usize>,
+}
+
 /// A session's inputs and outputs, bound to parts of buffers.
 pub(crate) struct Binding {
     io: IoBinding,
@@ -270,7 +313,7 @@ impl Binding {
 
     /// Binds an input to the part of a buffer of this shape that begins at an element.
     pub(crate) fn input(&mut self, name: &str, buffer: &Buffer, first: usize, shape: &[usize]) -> Result<()> {
-        self.bind(name, buffer, first, shape, false)
+        self.bind(name, &buffer.memory, &buffer.part(first, shape), false)
     }
 
     /// Binds an output likewise.
@@ -281,7 +324,7 @@ impl Binding {
         first: usize,
         shape: &[usize],
     ) -> Result<()> {
-        self.bind(name, buffer, first, shape, true)
+        self.bind(name, &buffer.memory, &buffer.part(first, shape), true)
     }
 
     /// Runs the session once. What is bound is read and written, so the caller borrows it mutably.
@@ -290,37 +333,29 @@ impl Binding {
         Ok(())
     }
 
-    fn bind(
-        &mut self,
-        name: &str,
-        buffer: &Buffer,
-        first: usize,
-        shape: &[usize],
-        output: bool,
-    ) -> Result<()> {
-        let bytes = |elements: usize| buffer.element.byte_size(elements).unwrap_or(0);
-        let (offset, length) = (bytes(first), bytes(shape.iter().product()));
-        assert!(offset + length <= buffer.memory.bytes, "a part of the buffer: {first} {shape:?}");
+    fn bind(&mut self, name: &str, memory: &Arc<Memory>, part: &Part, output: bool) -> Result<()> {
+        let length = part.element.byte_size(part.shape.iter().product()).unwrap_or(usize::MAX);
+        assert!(part.offset.saturating_add(length) <= memory.bytes, "a part of the memory: {part:?}");
         let name = CString::new(name)
             .map_err(|error| Error::internal(format!("cannot bind `{name}`")).with_source(error))?;
         let dimensions: Vec<i64> =
-            shape.iter().map(|size| i64::try_from(*size).unwrap_or(i64::MAX)).collect();
+            part.shape.iter().map(|size| i64::try_from(*size).unwrap_or(i64::MAX)).collect();
         let api = ort::api();
         let binding = self.io.ptr_mut();
-        let info = buffer.memory.place.info();
+        let info = memory.place.info();
         let mut value = ptr::null_mut();
-        // SAFETY: the part lies inside the buffer's memory (asserted above), which `held` keeps alive for as long as
+        // SAFETY: the part lies inside the memory (asserted above), which `held` keeps alive for as long as
         // the binding names it; name and shape are read within the calls; the value is released after it is bound,
         // and the binding then holds its own reference to it.
         let bound = unsafe {
-            let data = buffer.memory.start.as_ptr().wrapping_add(offset);
+            let data = memory.start.as_ptr().wrapping_add(part.offset);
             ort::Error::result_from_status((api.CreateTensorWithDataAsOrtValue)(
                 info.ptr(),
                 data.cast(),
                 length,
                 dimensions.as_ptr(),
                 dimensions.len(),
-                buffer.element.into(),
+                part.element.into(),
                 &mut value,
             ))
             .and_then(|()| {
@@ -332,23 +367,9 @@ impl Binding {
         };
         bound.map_err(failed("bind the model's inputs"))?;
         // An output's memory and an input's of one name would be two entries: no graph has both.
-        self.held.insert(name, Arc::clone(&buffer.memory));
+        self.held.insert(name, Arc::clone(memory));
         Ok(())
     }
-}
-
-/// Copies bytes between two memories, or within one, of which one at least is a device's.
-fn transfer(from: &Memory, start: usize, to: &Memory, at: usize, bytes: usize) -> Result<()> {
-    if bytes == 0 {
-        return Ok(());
-    }
-    let copied = || {
-        // SAFETY: parts of the memories, as the callers assert, which do not overlap; the target's buffer is borrowed
-        // mutably by the callers.
-        let (source, target) = unsafe { (from.part(start, bytes)?, to.part(at, bytes)?) };
-        source.copy_into(target)
-    };
-    copied().map_err(failed("copy keys and values on the device"))
 }
 
 pub(crate) fn failed(what: &'static str) -> impl Fn(ort::Error) -> Error {

@@ -9,6 +9,8 @@
 mod answer;
 mod buffer;
 mod cache;
+mod cuda;
+mod device;
 mod draft;
 mod engine;
 mod folder;
@@ -17,6 +19,7 @@ mod graphs;
 mod layout;
 mod load;
 mod model;
+mod placement;
 mod prefix;
 pub mod provision;
 mod report;
@@ -25,6 +28,7 @@ mod sampler;
 mod score;
 mod worker;
 
+pub use device::Device;
 pub use engine::EngineStatus;
 pub use folder::{Exporter, FolderOptions, GenerationDefaults, ModelFolder, Sizes, Variant};
 pub use graphs::CompanionUse;

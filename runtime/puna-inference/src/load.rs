@@ -5,7 +5,7 @@ use puna_text::{ChatTemplate, Tokenizer};
 use serde::Serialize;
 
 use crate::{
-    CompanionUse, FolderOptions, ModelFolder, Runtime,
+    CompanionUse, Device, FolderOptions, ModelFolder, Runtime, cuda,
     graph::{CacheKind, Graph, GraphOptions},
     graphs::Graphs,
     layout::CacheTensor,
@@ -25,11 +25,13 @@ const DEFAULT_DRAFT_TOKENS: usize = 8;
 
 /// The share of the free memory that keys and values may take unless told otherwise, as a divisor: the host needs
 /// memory too.
-pub(crate) const MEMORY_SHARE: u64 = 2;
+const MEMORY_SHARE: u64 = 2;
 
 /// How a model is loaded.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct LoadOptions {
+    /// What the model is computed on. The runtime that is given must have been [got for it](Runtime::get_for).
+    pub device: Device,
     /// Threads for one step; without it, the machine's physical cores.
     pub threads: Option<usize>,
     /// Most tokens of prompt and answer together; without it, what the model holds.
@@ -40,7 +42,8 @@ pub struct LoadOptions {
     pub slots: usize,
     /// Requests that may wait; more are refused.
     pub queue: usize,
-    /// The most bytes of keys and values; without it, half of the memory that is free when the model is loaded.
+    /// The most bytes of keys and values; without it, half of the memory that is free on the device when the model is
+    /// loaded.
     pub cache_memory: Option<u64>,
     /// Whether an answer is the same to the bit whatever runs beside it and whatever is cached. Every answer is then
     /// computed in steps of its own, and a cached beginning is used in whole chunks of 128 tokens; several answers
@@ -61,6 +64,7 @@ pub struct LoadOptions {
 impl Default for LoadOptions {
     fn default() -> Self {
         Self {
+            device: Device::default(),
             threads: None,
             context_limit: None,
             spinning: true,
@@ -81,6 +85,8 @@ impl Default for LoadOptions {
 pub struct ModelDetails {
     /// Its name.
     pub name: String,
+    /// What it is computed on.
+    pub device: Device,
     /// Prompt and answer together, in tokens.
     pub context_length: usize,
     /// Tokens in the vocabulary.
@@ -157,7 +163,11 @@ pub(crate) fn load(runtime: &Runtime, folder: &Path, options: &LoadOptions) -> R
         let cache = |share| if share { CacheKind::Shared } else { CacheKind::Growing };
         let spinning = options.spinning;
         let cache = found.share_buffer.map(cache);
-        Graph::open(runtime, GraphOptions { file, threads, spinning, context, sizes: found.sizes, cache })
+        let device = options.device;
+        Graph::open(
+            runtime,
+            GraphOptions { file, device, threads, spinning, context, sizes: found.sizes, cache },
+        )
     };
 
     let named = companion(&found, options)?;
@@ -177,6 +187,7 @@ pub(crate) fn load(runtime: &Runtime, folder: &Path, options: &LoadOptions) -> R
     }
     let mut details = ModelDetails {
         name: found.name(),
+        device: options.device,
         context_length: graph.context(),
         vocabulary: layout.vocab_size,
         cache_in_place: graph.kind() == CacheKind::Shared,
@@ -234,6 +245,10 @@ fn companion(found: &ModelFolder, options: &LoadOptions) -> Result<Option<PathBu
     if options.companion == Some(CompanionUse::Never) {
         return Ok(None);
     }
+    if options.companion.is_none() && options.device != Device::Cpu {
+        // The kernels that make it worth its memory are the processor's.
+        return Ok(None);
+    }
     if options.companion.is_none() {
         // Its weights, and as much again for the form its kernels want them in.
         let needed = found.companion_bytes.saturating_mul(2);
@@ -251,8 +266,17 @@ fn default_threads() -> usize {
     num_cpus::get_physical().min(num_cpus::get()).max(1)
 }
 
+/// The bytes of keys and values that a model may have where nobody says.
+pub(crate) fn default_budget(device: Device) -> Result<u64> {
+    let free = match device {
+        Device::Cpu => free_memory(),
+        Device::Cuda { index } => cuda::free_memory(index)?,
+    };
+    Ok(free / MEMORY_SHARE)
+}
+
 /// What is free on this machine, or in this process's control group, in bytes.
-pub(crate) fn free_memory() -> u64 {
+fn free_memory() -> u64 {
     let mut system = sysinfo::System::new();
     system.refresh_memory();
     let free = system.available_memory();

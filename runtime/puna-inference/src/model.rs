@@ -17,7 +17,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::{
     LoadOptions, ModelDetails, Perplexity, Runtime, Sampler,
     engine::{Engine, EngineStatus, Generate, Job, Score, Task},
-    load::{self, Loaded, MEMORY_SHARE, free_memory},
+    load::{self, Loaded, default_budget},
     prefix,
     worker::{Worker, WorkerOptions, common_prefix},
 };
@@ -65,7 +65,7 @@ impl OnnxModel {
         let info = ModelInfo { name: details.name.clone(), context_length: details.context_length };
         let worker = WorkerOptions {
             slots: options.slots,
-            budget: options.cache_memory.unwrap_or_else(|| free_memory() / MEMORY_SHARE),
+            budget: options.cache_memory.map_or_else(|| default_budget(options.device), Ok)?,
             deterministic: options.deterministic,
             draft: options.draft_tokens,
         };

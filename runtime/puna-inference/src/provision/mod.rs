@@ -23,8 +23,43 @@ use serde::Serialize;
 pub use self::install::{Wheel, pinned_wheel};
 pub use self::probe::library_version;
 
-/// The version that is installed when none is found.
-pub const ONNX_RUNTIME_VERSION: &str = "1.32.0";
+/// Which of ONNX Runtime's builds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Build {
+    /// For the processor.
+    #[default]
+    Cpu,
+    /// For CUDA, and the processor too.
+    Cuda,
+}
+
+impl Build {
+    /// The package that carries it.
+    pub(crate) fn package(self) -> &'static str {
+        match self {
+            Self::Cpu => "onnxruntime",
+            Self::Cuda => "onnxruntime-gpu",
+        }
+    }
+
+    /// The libraries beside the main one.
+    pub(crate) fn providers(self) -> &'static [&'static str] {
+        match self {
+            Self::Cpu => &[],
+            Self::Cuda => system::CUDA_PROVIDERS,
+        }
+    }
+
+    /// The version that is installed when none is found. The two are not released together.
+    pub fn version(self) -> &'static str {
+        match self {
+            Self::Cpu => "1.32.0",
+            Self::Cuda => "1.31.1",
+        }
+    }
+}
 
 /// The lowest minor version of ONNX Runtime 1.x whose C interface this crate speaks.
 pub const MINIMUM_MINOR_VERSION: u32 = ort::MINOR_VERSION;
@@ -46,10 +81,12 @@ pub struct Places {
     pub system: Vec<PathBuf>,
     /// Commands that may be pip, tried in order, each with its leading arguments.
     pub pip: Vec<Vec<OsString>>,
+    /// The build that is looked for.
+    pub build: Build,
 }
 
 impl Places {
-    /// What the process's environment says.
+    /// What the process's environment says, for the build that runs on the processor.
     ///
     /// # Errors
     /// [`NotFound`](ErrorKind::NotFound) when no cache folder can be named, because neither
@@ -66,12 +103,13 @@ impl Places {
                 command(&["pip3"]),
                 command(&["pip"]),
             ],
+            build: Build::Cpu,
         })
     }
 
-    /// The folder the library is installed in: `<cache>/onnxruntime/<version>`.
+    /// The folder the library is installed in: `<cache>/onnxruntime/<version>`, of the build's package.
     pub fn install_dir(&self) -> PathBuf {
-        self.cache.join("onnxruntime").join(ONNX_RUNTIME_VERSION)
+        self.cache.join(self.build.package()).join(self.build.version())
     }
 
     /// The library's file in the cache, whether it exists or not.
@@ -202,7 +240,7 @@ impl fmt::Display for ProvisionProgress {
 pub fn search(places: &Places) -> Result<Search> {
     let mut found = Search::default();
     if let Some(path) = &places.explicit {
-        let version = usable_version(path).map_err(|reason| {
+        let version = usable_version(places.build, path).map_err(|reason| {
             let kind = if path.exists() { ErrorKind::Unavailable } else { ErrorKind::NotFound };
             Error::new(
                 kind,
@@ -222,7 +260,7 @@ pub fn search(places: &Places) -> Result<Search> {
         .into_iter()
         .chain(system::candidates(&places.system).into_iter().map(|path| (path, Origin::System)));
     for (path, origin) in candidates {
-        match usable_version(&path) {
+        match usable_version(places.build, &path) {
             Ok(version) => {
                 found.library = Some(Library { path, origin, version });
                 break;
@@ -248,7 +286,7 @@ pub fn provision(places: &Places, progress: &dyn Fn(ProvisionProgress)) -> Resul
         tracing::info!(path = %rejected.path.display(), reason = rejected.reason, "ONNX Runtime not taken");
     }
     let path = install::install(places, progress)?;
-    let version = usable_version(&path).map_err(|reason| {
+    let version = usable_version(places.build, &path).map_err(|reason| {
         Error::new(
             ErrorKind::Unavailable,
             format!("the installed library `{}` {reason}; {}", path.display(), install::manual_steps(places)),
@@ -258,9 +296,15 @@ pub fn provision(places: &Places, progress: &dyn Fn(ProvisionProgress)) -> Resul
 }
 
 /// The version of a library this crate can use, or why it cannot, as words that follow its name.
-fn usable_version(path: &Path) -> Result<String, String> {
-    if !fs::metadata(path).is_ok_and(|metadata| metadata.is_file()) {
+fn usable_version(build: Build, path: &Path) -> Result<String, String> {
+    let is_file = |path: &Path| fs::metadata(path).is_ok_and(|metadata| metadata.is_file());
+    if !is_file(path) {
         return Err("is not a file".to_owned());
+    }
+    for name in build.providers() {
+        if !is_file(&path.with_file_name(name)) {
+            return Err(format!("has no `{name}` beside it: it was not built for CUDA"));
+        }
     }
     let version = library_version(path).map_err(|reason| format!("cannot be loaded ({reason})"))?;
     let mut numbers = version.split('.').map(|number| number.parse::<u32>().unwrap_or(0));

@@ -13,6 +13,13 @@ pub(super) const FILE_NAME: &str = if cfg!(target_os = "macos") {
     "libonnxruntime.so"
 };
 
+/// What ONNX Runtime loads from its own folder for CUDA.
+pub(super) const CUDA_PROVIDERS: &[&str] = if cfg!(windows) {
+    &["onnxruntime_providers_shared.dll", "onnxruntime_providers_cuda.dll"]
+} else {
+    &["libonnxruntime_providers_shared.so", "libonnxruntime_providers_cuda.so"]
+};
+
 /// The folders the system's loader searches: those of its variable, then the usual ones.
 pub(super) fn folders() -> Vec<PathBuf> {
     let variable = if cfg!(target_os = "macos") { "DYLD_LIBRARY_PATH" } else { "LD_LIBRARY_PATH" };

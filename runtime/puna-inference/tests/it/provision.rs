@@ -17,15 +17,20 @@ use puna_core::ErrorKind;
 use puna_inference::{
     Runtime,
     provision::{
-        CACHE_VARIABLE, LIBRARY_VARIABLE, ONNX_RUNTIME_VERSION, Places, ProvisionProgress, pinned_wheel,
-        provision, search,
+        Build, CACHE_VARIABLE, LIBRARY_VARIABLE, Places, ProvisionProgress, pinned_wheel, provision, search,
     },
     report,
 };
 
 /// Places in a folder of a test's own: nothing is found there.
 fn places(folder: &Path) -> Places {
-    Places { explicit: None, cache: folder.join("cache"), system: Vec::new(), pip: Vec::new() }
+    Places {
+        explicit: None,
+        cache: folder.join("cache"),
+        system: Vec::new(),
+        pip: Vec::new(),
+        build: Build::Cpu,
+    }
 }
 
 /// A program that is run where pip would be, given the folder to download to as `$dest`.
@@ -64,7 +69,9 @@ fn runs(folder: &Path) -> usize {
 }
 
 fn wheel() -> &'static str {
-    pinned_wheel(std::env::consts::OS, std::env::consts::ARCH).expect("a wheel for this machine").file
+    pinned_wheel(Build::Cpu, std::env::consts::OS, std::env::consts::ARCH)
+        .expect("a wheel for this machine")
+        .file
 }
 
 fn left(folder: &Path) -> Vec<String> {
@@ -104,7 +111,7 @@ fn without_pip_or_network_the_steps_are_told() {
         assert_eq!(error.kind(), ErrorKind::Unavailable);
         let message = error.report();
         for part in
-            [told, "by hand", "pip download", ONNX_RUNTIME_VERSION, "ORT_DYLIB_PATH", "PUNA_CACHE_DIR"]
+            [told, "by hand", "pip download", Build::Cpu.version(), "ORT_DYLIB_PATH", "PUNA_CACHE_DIR"]
         {
             assert!(message.contains(part), "no `{part}` in {message}");
         }
@@ -220,7 +227,7 @@ fn pip_is_looked_for_on_the_path() {
     let arguments = fs::read_to_string(folder.path().join("runs")).expect("what ran");
     let [python, pip3] = &arguments.lines().collect::<Vec<_>>()[..] else { panic!("{arguments}") };
     assert!(python.starts_with("-m pip --disable-pip-version-check --no-input"), "{python}");
-    let requirement = format!("onnxruntime=={ONNX_RUNTIME_VERSION}");
+    let requirement = format!("onnxruntime=={}", Build::Cpu.version());
     for part in ["download", "--no-deps", "--only-binary=:all:", "--platform", &requirement] {
         assert!(python.contains(part) && pip3.contains(part), "no `{part}` in {arguments}");
     }
@@ -381,14 +388,17 @@ fn libraries_are_looked_for_in_order() {
 
 #[test]
 fn every_pinned_wheel_is_complete() {
-    for (os, arch) in [("linux", "x86_64"), ("linux", "aarch64"), ("macos", "aarch64"), ("windows", "x86_64")]
-    {
-        let wheel = pinned_wheel(os, arch).expect("pinned");
-        assert!(
-            wheel.file.contains(ONNX_RUNTIME_VERSION) && wheel.file.contains(wheel.platform),
-            "{wheel:?}"
-        );
+    for (build, os, arch) in [
+        (Build::Cpu, "linux", "x86_64"),
+        (Build::Cpu, "linux", "aarch64"),
+        (Build::Cpu, "macos", "aarch64"),
+        (Build::Cpu, "windows", "x86_64"),
+        (Build::Cuda, "linux", "x86_64"),
+        (Build::Cuda, "windows", "x86_64"),
+    ] {
+        let wheel = pinned_wheel(build, os, arch).expect("pinned");
+        assert!(wheel.file.contains(build.version()) && wheel.file.contains(wheel.platform), "{wheel:?}");
         assert!(wheel.sha256.len() == 64 && wheel.bytes > 10_000_000, "{wheel:?}");
     }
-    assert!(pinned_wheel("plan9", "x86_64").is_none());
+    assert!(pinned_wheel(Build::Cpu, "plan9", "x86_64").is_none());
 }
