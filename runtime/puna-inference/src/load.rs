@@ -150,7 +150,8 @@ pub(crate) fn load(runtime: &Runtime, folder: &Path, options: &LoadOptions) -> R
             options.slots
         )));
     }
-    let found = ModelFolder::open_with(folder, &options.folder)?;
+    let half_precision = options.folder.half_precision || options.device != Device::Cpu;
+    let found = ModelFolder::open_with(folder, &FolderOptions { half_precision, ..options.folder.clone() })?;
     let tokenizer = Tokenizer::from_folder(folder)?;
     let template = match ChatTemplate::from_folder(folder, &tokenizer) {
         Ok(template) => Some(template),

@@ -233,6 +233,9 @@ Examples:
 /// How a model is loaded.
 #[derive(Debug, ClapArgs)]
 pub(crate) struct LoadArgs {
+    /// What to compute on: cpu, cuda, or cuda:1 for the second GPU
+    #[arg(long, value_name = "DEVICE", default_value_t)]
+    pub device: puna::inference::Device,
     /// Threads for one step [default: the machine's physical cores]
     #[arg(long, value_name = "COUNT")]
     pub threads: Option<usize>,

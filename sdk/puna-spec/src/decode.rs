@@ -141,6 +141,11 @@ impl Decoder<'_> {
     fn model(&mut self, node: &Node) -> Option<ModelSpec> {
         let mut f = self.fields(node, "`model`")?;
         let path = self.required(&mut f, "path", None).and_then(|node| self.path(node));
+        let device = self.optional(f.take("device"), |d, n| {
+            d.text(n).and_then(|text| {
+                if is_device(&text) { Some(text) } else { d.expected(n, "`cpu`, `cuda` or `cuda:1`") }
+            })
+        });
         let threads = self.optional(f.take("threads"), Self::count);
         let context = self.optional(f.take("context"), Self::count);
         let variant = self.optional(f.take("variant"), |d, n| {
@@ -167,6 +172,7 @@ impl Decoder<'_> {
         self.finish(f);
         Some(ModelSpec {
             path: path?,
+            device,
             threads,
             context,
             variant,
@@ -346,6 +352,13 @@ impl Decoder<'_> {
         self.finish(f);
         Some(output)
     }
+}
+
+/// Whether a text names a device.
+fn is_device(text: &str) -> bool {
+    let number =
+        |index: &str| matches!(index.len(), 1..=2) && index.bytes().all(|byte| byte.is_ascii_digit());
+    matches!(text, "cpu" | "cuda") || text.strip_prefix("cuda:").is_some_and(number)
 }
 
 /// What [`is_name`] wants, for messages.

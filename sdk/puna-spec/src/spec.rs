@@ -13,6 +13,9 @@ use crate::{ByteSize, Diagnostics, Span, decode, environment};
 /// Longest name of an agent or a function, in characters: it is part of keys, file names and prompts.
 pub const MAX_NAME_CHARS: usize = 64;
 
+/// What a device's name looks like.
+const DEVICE_PATTERN: &str = "^(cpu|cuda(:[0-9]{1,2})?)$";
+
 /// What a function's name looks like.
 const FUNCTION_PATTERN: &str = "^[A-Za-z0-9_-]{1,64}$";
 
@@ -99,6 +102,10 @@ pub struct ModelSpec {
     /// Threads for one step of the model; without it, the machine's cores.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub threads: Option<NonZeroU32>,
+    /// What the model is computed on: `cpu`, `cuda`, or `cuda:1` for the second GPU; without it, the processor.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = DEVICE_PATTERN))]
+    pub device: Option<String>,
     /// Most tokens of prompt and answer together; without it, what the model holds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub context: Option<NonZeroU32>,

@@ -169,6 +169,10 @@ impl Stack {
     fn model(&self, spec: &ModelSpec) -> Result<Arc<OnnxModel>> {
         let defaults = LoadOptions::default();
         let options = LoadOptions {
+            device: match &spec.device {
+                Some(device) => device.parse()?,
+                None => defaults.device,
+            },
             threads: spec.threads.map(|threads| threads.get() as usize),
             context_limit: spec.context.map(|context| context.get() as usize),
             folder: FolderOptions { variant: spec.variant.clone(), ..FolderOptions::default() },
@@ -191,7 +195,8 @@ impl Stack {
             return Ok(Arc::clone(model));
         }
         let on_progress = Arc::clone(&self.0.on_progress);
-        let runtime = puna_inference::Runtime::get(&|progress| on_progress(&progress.to_string()))?;
+        let runtime =
+            puna_inference::Runtime::get_for(options.device, &|progress| on_progress(&progress.to_string()))?;
         let model = Arc::new(OnnxModel::load(&runtime, &spec.path, options.clone())?);
         models.insert((path, options), Arc::clone(&model));
         Ok(model)

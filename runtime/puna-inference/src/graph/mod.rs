@@ -108,20 +108,21 @@ enum Output {
 impl Graph {
     pub(crate) fn open(runtime: &Runtime, options: GraphOptions<'_>) -> Result<Self> {
         let shown = options.file.display().to_string();
+        // First, because it tells a device that cannot be used from a graph that does not load.
+        let place = match options.device {
+            Device::Cpu => Place::Host,
+            device => place_on(runtime, device, &options)?,
+        };
         let session = open_session(runtime, &options).map_err(|message| {
             // ONNX Runtime tells a truncated file from an unsupported one only in its words.
             Error::new(ErrorKind::Corrupt, format!("cannot load the model `{shown}`: {message}"))
         })?;
         let placement = placement(&session)?;
         tracing::debug!(?placement, graph = shown, "placed");
-        let place = match options.device {
-            Device::Cpu => Place::Host,
-            Device::Cuda { .. } => {
-                placement::check(&placement, CUDA_PROVIDER)
-                    .map_err(|error| error.context(format!("the model `{shown}` on `{}`", options.device)))?;
-                place_on(runtime, options.device, &options)?
-            }
-        };
+        if let Device::Cuda { .. } = options.device {
+            placement::check(&placement, CUDA_PROVIDER)
+                .map_err(|error| error.context(format!("the model `{shown}` on `{}`", options.device)))?;
+        }
         let layout = Layout::of(&session, &shown, options.sizes)?;
         let fixed = layout.fixed_length();
         let context = fixed.map_or(options.context, |length| length.min(options.context));
@@ -316,7 +317,10 @@ fn place_on(runtime: &Runtime, device: Device, options: &GraphOptions<'_>) -> Re
     let info = MemoryInfo::new(name, index, AllocatorType::Device, MemoryType::Default);
     let copier = configured(runtime, options)
         .and_then(|mut builder| builder.commit_from_memory(COPY_GRAPH))
-        .map_err(failed("copy to and from the device"))?;
+        .map_err(|error| {
+            let message = format!("the device `{device}` cannot be used: {}", error.message());
+            Error::new(ErrorKind::Unavailable, message)
+        })?;
     Place::device(copier, info.map_err(failed("name the device's memory"))?)
 }
 

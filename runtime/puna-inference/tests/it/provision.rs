@@ -15,7 +15,7 @@ use std::{
 
 use puna_core::ErrorKind;
 use puna_inference::{
-    Runtime,
+    Device, Runtime,
     provision::{
         Build, CACHE_VARIABLE, LIBRARY_VARIABLE, Places, ProvisionProgress, pinned_wheel, provision, search,
     },
@@ -115,6 +115,54 @@ fn without_pip_or_network_the_steps_are_told() {
         {
             assert!(message.contains(part), "no `{part}` in {message}");
         }
+    }
+}
+
+/// What runs on CUDA is another build, with libraries beside it.
+#[test]
+fn the_build_for_cuda_is_another() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut places = places(folder.path());
+    places.build = Build::Cuda;
+    let error = provision(&places, &|_| ()).expect_err("no library").report();
+    for part in
+        ["onnxruntime-gpu==", "libonnxruntime_providers_cuda.so", "providers_shared", Build::Cuda.version()]
+    {
+        assert!(error.contains(part), "no `{part}` in {error}");
+    }
+    places.explicit = Some(real());
+    let error = search(&places).expect_err("it is for the processor");
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert!(error.to_string().contains("was not built for CUDA"), "{error}");
+}
+
+/// Never a silent fall back: what CUDA lacks here is told before anything is fetched. A machine with a GPU and the
+/// feature has it all, or a library without it loaded already.
+#[test]
+fn cuda_is_there_or_an_error() {
+    let result = Runtime::get_for(Device::Cuda { index: 0 }, &|_| ());
+    if cfg!(feature = "cuda") {
+        let Err(error) = result else { return };
+        assert!(matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Conflict), "{error}");
+        assert!(error.to_string().contains("CUDA"), "{error}");
+    } else {
+        let error = result.expect_err("it was not built for it");
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+        assert!(error.to_string().contains("feature `cuda`"), "{error}");
+    }
+}
+
+#[test]
+fn devices_have_names() {
+    for (text, device) in
+        [("cpu", Device::Cpu), ("cuda", Device::Cuda { index: 0 }), ("cuda:3", Device::Cuda { index: 3 })]
+    {
+        assert_eq!(text.parse::<Device>().expect("a device"), device);
+        assert_eq!(device.to_string().parse::<Device>().expect("a device"), device);
+    }
+    for text in ["", "gpu", "cpu:0", "cuda:", "cuda:x", "cuda:-1", "CUDA", "cuda:99999999999"] {
+        let error = text.parse::<Device>().expect_err("no device");
+        assert!(error.to_string().contains(&format!("`{text}`")), "{error}");
     }
 }
 

@@ -32,7 +32,7 @@ pub(crate) async fn model(args: ModelArgs) -> Result<ExitCode> {
 
 /// Loads a model as the options say, with progress on standard error.
 pub(crate) fn open(folder: &Path, options: LoadOptions) -> Result<OnnxModel> {
-    let runtime = Runtime::get(&|progress| {
+    let runtime = Runtime::get_for(options.device, &|progress| {
         anstream::eprintln!("{}{progress}{}", render::DIM, render::RESET);
     })?;
     OnnxModel::load(&runtime, folder, options)
@@ -42,6 +42,7 @@ impl LoadArgs {
     pub(crate) fn options(&self) -> LoadOptions {
         let defaults = LoadOptions::default();
         LoadOptions {
+            device: self.device,
             threads: self.threads,
             context_limit: self.context,
             slots: self.slots,
@@ -130,6 +131,7 @@ fn show(inspection: &Inspection) -> Result<()> {
             TemplateKind::ChatWithTools => "for conversations with tools",
         },
     )?;
+    line("device", &details.device.to_string())?;
     line("threads", &details.threads.to_string())
 }
 

@@ -118,12 +118,15 @@ fn spec() -> impl Strategy<Value = AgentSpec> {
     let companion =
         option::of(select(vec![CompanionPolicy::Never, CompanionPolicy::Prefill, CompanionPolicy::Always]));
     let slots = option::of((1..=256_u32).prop_map(|slots| NonZeroU32::new(slots).expect("above 0")));
-    let engine = (variant, companion, slots, size(), any::<[bool; 2]>(), option::of(any::<u32>()));
+    let device = option::of("cpu|cuda(:[0-9]{1,2})?");
+    let engine = (device, variant, companion, slots, size(), any::<[bool; 2]>(), option::of(any::<u32>()));
     let model = (path(), count(), count(), engine, options()).prop_map(
         |(path, threads, context, engine, options)| {
-            let (variant, companion, slots, cache_memory, [deterministic, warm_start], draft_tokens) = engine;
+            let (device, variant, companion, slots, cache_memory, [deterministic, warm_start], draft_tokens) =
+                engine;
             ModelSpec {
                 path,
+                device,
                 threads,
                 context,
                 variant,
