@@ -91,6 +91,9 @@ pub struct GenerateOptions {
     /// Discourages tokens that would go on with a passage that stood before.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dry: Option<DryOptions>,
+    /// Searches for the likeliest answer as a whole, several continuations at a time. It comes at once when it is found.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub beam: Option<BeamOptions>,
     /// The seed of sampling; the same seed, model and input give the same output.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seed: Option<u64>,
@@ -125,6 +128,27 @@ impl Default for DryOptions {
             allowed_length: 2,
             sequence_breakers: ["\n", ":", "\"", "*"].map(str::to_owned).into(),
         }
+    }
+}
+
+/// How the likeliest answer as a whole is searched for: of all continuations of the `beams` likeliest beginnings the
+/// likeliest go on. The answer is the one with the largest sum of log-probabilities, divided by `length ^
+/// length_penalty`. As Hugging Face's `generate` with `num_beams`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct BeamOptions {
+    /// Continuations at a time, from 2 to 64.
+    #[schemars(range(min = 2, max = 64))]
+    pub beams: u32,
+    /// Above 0 favours long answers, below 0 short ones; 1 compares the mean log-probability of a token.
+    pub length_penalty: f32,
+    /// Whether to end as soon as there are as many answers as beams, rather than when none can become better.
+    pub early_stopping: bool,
+}
+
+impl Default for BeamOptions {
+    fn default() -> Self {
+        Self { beams: 4, length_penalty: 1.0, early_stopping: false }
     }
 }
 

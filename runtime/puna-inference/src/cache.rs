@@ -1,5 +1,7 @@
 //! Keys and values of the tokens that the model has seen, a row for each conversation.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use puna_core::{Error, Result};
 
 use crate::{
@@ -25,9 +27,16 @@ pub(crate) struct Cache {
     copies: u64,
     /// The most bytes that may hold keys and values.
     budget: u64,
+    /// What other caches take of the budget, in bytes.
+    elsewhere: u64,
+    /// No other cache has it.
+    id: u64,
     /// Counts changes other than appending.
     version: u64,
 }
+
+/// The next cache's number.
+static NEXT: AtomicU64 = AtomicU64::new(0);
 
 #[derive(Default)]
 struct Row {
@@ -55,6 +64,8 @@ impl Cache {
             context,
             copies,
             budget,
+            elsewhere: 0,
+            id: NEXT.fetch_add(1, Ordering::Relaxed),
             version: 0,
         }
     }
@@ -78,6 +89,11 @@ impl Cache {
         &self.place
     }
 
+    /// The cache's number, which no other has.
+    pub(crate) fn id(&self) -> u64 {
+        self.id
+    }
+
     /// A number that is another after every change but [`append`](Self::append).
     pub(crate) fn version(&self) -> u64 {
         self.version
@@ -90,6 +106,16 @@ impl Cache {
 
     pub(crate) fn budget(&self) -> u64 {
         self.budget
+    }
+
+    /// Sets what other caches take of the budget, in bytes.
+    pub(crate) fn set_elsewhere(&mut self, bytes: u64) {
+        self.elsewhere = bytes;
+    }
+
+    /// What other caches take of the budget, in bytes.
+    pub(crate) fn elsewhere(&self) -> u64 {
+        self.elsewhere
     }
 
     /// What so many positions take up, in bytes.
@@ -106,10 +132,10 @@ impl Cache {
         let needed = self.rows[row].tokens.len() + more;
         if self.place.is_device() {
             let capacity = if needed > self.capacity { self.grown(needed) } else { self.capacity };
-            return self.bytes_of(capacity * self.rows.len()) > self.budget;
+            return self.bytes_of(capacity * self.rows.len()) + self.elsewhere > self.budget;
         }
         let grown = needed.saturating_sub(self.rows[row].touched);
-        self.bytes() + self.bytes_of(grown) > self.budget
+        self.bytes() + self.bytes_of(grown) + self.elsewhere > self.budget
     }
 
     /// Whether room for `more` tokens in a row takes a larger buffer, which [`grow`](Self::grow) makes.
@@ -225,6 +251,26 @@ impl Cache {
             }
         }
         let tokens = self.rows[from].tokens[..length].to_vec();
+        self.append(to, &tokens);
+        Ok(())
+    }
+
+    /// Makes a row begin as another cache's does, for `length` tokens; what it held is forgotten. There must be room.
+    pub(crate) fn copy_from(&mut self, other: &Self, from: usize, to: usize, length: usize) -> Result<()> {
+        self.version += 1;
+        self.rows[to].tokens.clear();
+        for ((tensor, buffer), source) in self.tensors.iter().zip(&mut self.buffers).zip(&other.buffers) {
+            let position = tensor.bytes_per_head();
+            for head in 0..tensor.heads {
+                buffer.copy_from(
+                    (to * tensor.heads + head) * self.capacity * position,
+                    source,
+                    (from * tensor.heads + head) * other.capacity * position,
+                    length * position,
+                )?;
+            }
+        }
+        let tokens = other.rows[from].tokens[..length].to_vec();
         self.append(to, &tokens);
         Ok(())
     }

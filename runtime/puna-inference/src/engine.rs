@@ -10,7 +10,9 @@ use std::{
     time::Instant,
 };
 
-use puna_core::{CancellationToken, Error, ErrorKind, ModelEvent, Result, StopReason, TokenScore};
+use puna_core::{
+    BeamOptions, CancellationToken, Error, ErrorKind, ModelEvent, Result, StopReason, TokenScore,
+};
 use serde::Serialize;
 use tokio::sync::{mpsc::UnboundedSender, oneshot};
 
@@ -42,6 +44,8 @@ pub(crate) enum Task {
 /// To continue the prompt.
 pub(crate) struct Generate {
     pub sampler: Sampler,
+    /// How the likeliest answer is searched for, where it is.
+    pub beam: Option<BeamOptions>,
     /// The most tokens to generate.
     pub max_tokens: usize,
     /// Whether `max_tokens` is what the caller asked for, not what the context leaves.
@@ -54,6 +58,13 @@ pub(crate) struct Generate {
     /// Whether every token is told with its likelihood, and how many likelier ones with it.
     pub logprobs: Option<usize>,
     pub events: Events,
+}
+
+impl Generate {
+    /// Why an answer of the most tokens ends.
+    pub(crate) fn longest(&self) -> StopReason {
+        if self.asked { StopReason::MaxTokens } else { StopReason::ContextFull }
+    }
 }
 
 /// To tell how likely the prompt's own tokens are.

@@ -7,6 +7,7 @@
 //! The README beside this crate has every option with its default, and what is promised of results.
 
 mod answer;
+mod beam;
 mod buffer;
 mod cache;
 mod cuda;

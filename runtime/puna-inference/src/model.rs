@@ -15,7 +15,7 @@ use puna_text::{ChatTemplate, Tokenizer};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
-    LoadOptions, ModelDetails, Perplexity, Runtime, Sampler,
+    LoadOptions, ModelDetails, Perplexity, Runtime, Sampler, beam,
     engine::{Engine, EngineStatus, Generate, Job, Score, Task},
     load::{self, Loaded, default_budget},
     prefix,
@@ -143,6 +143,11 @@ impl OnnxModel {
             return Err(Error::invalid_input(format!(
                 "`{count}` answers are asked for; from 1 to {} are given at a time, as many as there are slots",
                 self.details.slots
+            )));
+        }
+        if request.options.beam.is_some() && count > 1 {
+            return Err(Error::invalid_input(format!(
+                "`{count}` answers are asked for, and `beam` finds one; leave one of them out"
             )));
         }
         let prompt = self.prompt(request)?;
@@ -331,6 +336,9 @@ impl OnnxModel {
         if logprobs > MAX_TOP {
             return Err(too_many(logprobs));
         }
+        if let Some(beam) = &request.options.beam {
+            beam::check(beam, &request.options, request.logprobs.is_some())?;
+        }
         let mut sampler = Sampler::new(&request.options, &prompt)?.with_bias(&request.logit_bias)?;
         if let Some(dry) = &request.options.dry {
             sampler = sampler.with_breakers(self.breakers(&dry.sequence_breakers)?);
@@ -343,6 +351,7 @@ impl OnnxModel {
                 max_tokens: asked.unwrap_or(context - prompt.len()),
                 asked: asked.is_some(),
                 sampler,
+                beam: request.options.beam,
                 stop: request.options.stop,
                 calls: !request.tools.is_empty(),
                 ignore_end,

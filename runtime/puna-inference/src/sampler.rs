@@ -136,6 +136,12 @@ impl Sampler {
             self.penalise(logits);
             if self.temperature == 0.0 { likeliest(&self.scores) } else { self.sample() }
         };
+        self.take(token);
+        token
+    }
+
+    /// Notes a token that was chosen, for the penalties.
+    pub(crate) fn take(&mut self, token: u32) {
         if self.penalty != 1.0 {
             self.seen.insert(token);
         }
@@ -145,7 +151,12 @@ impl Sampler {
         if self.dry.is_some() {
             self.history.push(token);
         }
-        token
+    }
+
+    /// Scores after bias and penalties.
+    pub(crate) fn adjust(&mut self, scores: &[f32]) -> &[f32] {
+        self.penalise(scores);
+        &self.scores
     }
 
     /// The tokens that may be chosen next and how likely each is, the likeliest first; one alone where the likeliest

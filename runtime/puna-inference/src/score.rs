@@ -50,3 +50,12 @@ pub(crate) fn score_of(logits: &[f32], token: u32, top: usize) -> TokenScore {
         top: ranked.into_iter().map(|token| (token, logprob(logits[token as usize]))).collect(),
     }
 }
+
+/// The natural logarithms of the probabilities that logits stand for. What is not a number is impossible.
+pub(crate) fn logprobs(logits: &[f32]) -> Vec<f32> {
+    let score = |value: f32| if value.is_nan() { f64::NEG_INFINITY } else { f64::from(value) };
+    let best = logits.iter().map(|value| score(*value)).fold(f64::NEG_INFINITY, f64::max);
+    // In 64 bits, because thousands are summed.
+    let sum: f64 = logits.iter().map(|value| (score(*value) - best).exp()).sum();
+    logits.iter().map(|value| (score(*value) - best - sum.ln()) as f32).collect()
+}

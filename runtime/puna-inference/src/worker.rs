@@ -14,6 +14,7 @@ use puna_text::Tokenizer;
 
 use crate::{
     answer::Answer,
+    beam::{BeamSearch, Beams, Next},
     cache::Cache,
     draft::draft,
     engine::{EngineStatus, Generate, Job, Score, Shared, Stopped, Task},
@@ -78,6 +79,8 @@ struct Active {
     decoding: Option<Instant>,
     /// The token that was chosen last and is not in the cache yet.
     next: Option<u32>,
+    /// The search for the likeliest answer, once the prompt is done.
+    beams: Option<Box<Beams>>,
     draft: usize,
 }
 
@@ -129,6 +132,9 @@ impl Worker {
             self.queue.extend(jobs.try_iter());
             self.clock += 1;
             self.sweep();
+            let searches = self.active().filter_map(|(_, active)| active.beams.as_ref());
+            let elsewhere = searches.map(|beams| beams.cache.bytes()).sum();
+            self.cache.set_elsewhere(elsewhere);
             self.admit();
             // Before anybody is answered, so that who reads an answer finds its request at work.
             self.report();
@@ -143,7 +149,7 @@ impl Worker {
             slots: self.slots.len(),
             active: self.active().count(),
             queued: 0,
-            cache_bytes: self.cache.bytes(),
+            cache_bytes: self.cache.bytes() + self.cache.elsewhere(),
             cache_budget_bytes: self.cache.budget(),
         };
         *self.shared.status.lock().unwrap_or_else(PoisonError::into_inner) = status;
@@ -177,8 +183,13 @@ impl Worker {
     fn end(&mut self, row: usize, stopped: Stopped) {
         let slot = &mut self.slots[row];
         slot.used = self.clock;
-        let Some(active) = slot.active.take() else { return };
+        let Some(mut active) = slot.active.take() else { return };
         let prompt = active.job.prompt.len();
+        let stopped = match (stopped, active.tell_beams(&self.eos)) {
+            (Stopped::Reason(_), Ok(Some(reason))) => Stopped::Reason(reason),
+            (Stopped::Reason(_), Err(failed)) => failed,
+            (stopped, _) => stopped,
+        };
         match (active.job.task, stopped) {
             (Task::Save(reply), Stopped::Reason(StopReason::EndOfTurn)) => {
                 let values = self.cache.read(row, active.job.prompt.len());
@@ -248,7 +259,7 @@ impl Worker {
         let source = (0..shared.len()).max_by_key(|row| shared[*row]).unwrap_or_default();
         // A prompt that is being computed and begins alike is worth waiting for: its tokens are copied then.
         let soon = |active: &Active| {
-            active.next.is_none()
+            active.is_prompting()
                 && common_prefix(&active.job.prompt, &job.prompt) >= shared[source] + PREFILL_CHUNK
         };
         if self.active().any(|(_, active)| soon(active)) {
@@ -295,12 +306,16 @@ impl Worker {
 
     /// Whether there is memory for a request now. Forgets old conversations where it takes that.
     fn reserve(&mut self, job: &Job, keep: usize) -> Result<bool> {
-        let wanted = |job: &Job| {
-            job.prompt.len()
-                + match &job.task {
-                    Task::Generate(generate) => generate.max_tokens.min(ANSWER_RESERVE),
-                    Task::Score(_) | Task::Save(_) | Task::Restore(..) => 0,
+        let wanted = |job: &Job| match &job.task {
+            Task::Generate(generate) => {
+                let whole = job.prompt.len() + generate.max_tokens.min(ANSWER_RESERVE);
+                match &generate.beam {
+                    None => whole,
+                    // Each beam has the prompt too.
+                    Some(beam) => job.prompt.len() + beam.beams as usize * whole,
                 }
+            }
+            Task::Score(_) | Task::Save(_) | Task::Restore(..) => job.prompt.len(),
         };
         let reserved = |row: usize, active: &Active| wanted(&active.job).max(self.cache.tokens(row).len());
         let working: usize = self.active().map(|(row, active)| reserved(row, active)).sum();
@@ -343,13 +358,7 @@ impl Worker {
         if self.cache.exceeds(row, more) {
             self.forget(row)?;
             if self.cache.exceeds(row, more) {
-                return Err(Error::new(
-                    ErrorKind::ResourceExhausted,
-                    format!(
-                        "the cache's {} bytes are full; raise `cache_memory`, or lower `max_tokens` or the number of slots",
-                        self.cache.budget()
-                    ),
-                ));
+                return Err(self.no_memory());
             }
         }
         if self.cache.is_full(row, more) {
@@ -365,8 +374,7 @@ impl Worker {
         while left > 0 {
             let count = self.slots.len();
             let turns = (1..=count).map(|step| (self.turn + step) % count);
-            let waits =
-                |row: &usize| self.slots[*row].active.as_ref().is_some_and(|active| active.next.is_none());
+            let waits = |row: &usize| self.slots[*row].active.as_ref().is_some_and(Active::is_prompting);
             let Some(row) = turns.into_iter().find(waits) else { return };
             self.turn = row;
             let before = self.cache.tokens(row).len();
@@ -440,6 +448,11 @@ impl Worker {
                     return Ok(());
                 }
                 active.decoding = Some(now);
+                if let Task::Generate(generate) = &active.job.task
+                    && generate.beam.is_some()
+                {
+                    return self.start_beams(row);
+                }
                 active.choose(graphs.logits(), 0, eos)
             }
         }
@@ -447,6 +460,13 @@ impl Worker {
 
     /// Computes a token of every answer.
     fn decode(&mut self) {
+        let searching = |(row, active): (usize, &Active)| active.beams.is_some().then_some(row);
+        let searching: Vec<usize> = self.active().filter_map(searching).collect();
+        for row in searching {
+            if let Err(stopped) = self.step_beams(row) {
+                self.end(row, stopped);
+            }
+        }
         let rows: Vec<usize> =
             self.active().filter(|(_, active)| active.next.is_some()).map(|(row, _)| row).collect();
         if let [row] = rows[..]
@@ -490,6 +510,105 @@ impl Worker {
             && self.options.draft > 0
             && !self.options.deterministic
             && self.graphs.verifies()
+    }
+
+    /// Begins to search for the likeliest answer, from what the prompt's last step gave.
+    fn start_beams(&mut self, row: usize) -> Result<(), Stopped> {
+        let Some(active) = &self.slots[row].active else { return Ok(()) };
+        let Task::Generate(generate) = &active.job.task else { return Ok(()) };
+        let Some(options) = &generate.beam else { return Ok(()) };
+        let eos = if generate.ignore_end { &[][..] } else { &self.eos };
+        let search = BeamSearch::new(options, eos, generate.max_tokens, generate.sampler.clone());
+        let cache = self.graphs.new_cache(options.beams as usize, self.cache.budget());
+        let mut beams = Box::new(Beams { search, cache, tokens: Vec::new() });
+        let prompt = active.job.prompt.len();
+        let copies = self.advance(row, &mut beams)?;
+        self.room_for_beams(row, &mut beams.cache, prompt + 1)?;
+        beams.cache.copy_from(&self.cache, row, 0, prompt)?;
+        self.keep_beams(row, beams, copies)
+    }
+
+    /// Computes a token of every beam of a row.
+    fn step_beams(&mut self, row: usize) -> Result<(), Stopped> {
+        let taken = self.slots[row].active.as_mut().and_then(|active| active.beams.take());
+        let Some(mut beams) = taken else { return Ok(()) };
+        self.room_for_beams(row, &mut beams.cache, 1)?;
+        self.graphs.step_rows(&mut beams.cache, 0, &beams.tokens)?;
+        let copies = self.advance(row, &mut beams)?;
+        self.keep_beams(row, beams, copies)
+    }
+
+    /// Chooses how the beams go on after the last step. Gives the rows to copy, none where the search is done.
+    fn advance(&mut self, row: usize, beams: &mut Beams) -> Result<Option<Vec<(usize, usize)>>> {
+        let Self { graphs, slots, tokenizer, .. } = self;
+        let stop = match slots[row].active.as_ref().map(|active| &active.job.task) {
+            Some(Task::Generate(generate)) => &generate.stop[..],
+            _ => &[],
+        };
+        let ends = |tokens: &[u32]| {
+            if stop.is_empty() {
+                return Ok(false);
+            }
+            let text = tokenizer.decode(tokens)?;
+            Ok(stop.iter().any(|stop| text.contains(stop.as_str())))
+        };
+        let logits = graphs.logits();
+        match beams.search.advance(|row| logits.row(row), ends)? {
+            Next::Done => Ok(None),
+            Next::Step { copies, tokens } => {
+                beams.tokens = tokens;
+                Ok(Some(copies))
+            }
+        }
+    }
+
+    /// Keeps beams for the next round; those whose search is done are what the request ends with.
+    fn keep_beams(
+        &mut self,
+        row: usize,
+        mut beams: Box<Beams>,
+        copies: Option<Vec<(usize, usize)>>,
+    ) -> Result<(), Stopped> {
+        for (from, to) in copies.iter().flatten() {
+            let length = beams.cache.tokens(*from).len();
+            beams.cache.copy(*from, *to, length)?;
+        }
+        let Self { slots, eos, .. } = self;
+        let Some(active) = &mut slots[row].active else { return Ok(()) };
+        let ended = beams.search.best().last().is_some_and(|token| eos.contains(token));
+        active.beams = Some(beams);
+        match (copies, &active.job.task) {
+            (Some(_), _) => Ok(()),
+            (None, Task::Generate(generate)) if !ended => Err(Stopped::Reason(generate.longest())),
+            (None, _) => Err(Stopped::Reason(StopReason::EndOfTurn)),
+        }
+    }
+
+    /// Makes room for more tokens in each row of a search's own cache.
+    fn room_for_beams(&mut self, row: usize, cache: &mut Cache, more: usize) -> Result<()> {
+        if !cache.is_full(0, more) {
+            return Ok(());
+        }
+        let needed = cache.bytes_of(cache.rows() * (cache.tokens(0).len() + more));
+        let exceeds = |main: &Cache| main.bytes() + main.elsewhere() + needed > main.budget();
+        if exceeds(&self.cache) {
+            self.forget(row)?;
+        }
+        if exceeds(&self.cache) {
+            return Err(self.no_memory());
+        }
+        self.graphs.unbind();
+        cache.grow(0, more)
+    }
+
+    fn no_memory(&self) -> Error {
+        Error::new(
+            ErrorKind::ResourceExhausted,
+            format!(
+                "the cache's {} bytes are full; raise `cache_memory`, or lower `max_tokens` or the number of slots",
+                self.cache.budget()
+            ),
+        )
     }
 
     /// Moves the rows that decode beside each other; gives the first. None for no rows.
@@ -594,7 +713,15 @@ impl Active {
             Task::Generate(generate) => Some(Answer::new(tokenizer.clone(), &generate.stop, generate.calls)),
             Task::Score(_) | Task::Save(_) | Task::Restore(..) => None,
         };
-        Self { job, answer, began: Instant::now(), decoding: None, next: None, draft: DRAFT_START }
+        Self {
+            job,
+            answer,
+            began: Instant::now(),
+            decoding: None,
+            next: None,
+            beams: None,
+            draft: DRAFT_START,
+        }
     }
 
     /// Chooses the next token after the `index`th of a step.
@@ -602,7 +729,7 @@ impl Active {
         let (Task::Generate(generate), Some(answer)) = (&mut self.job.task, &mut self.answer) else {
             return Ok(());
         };
-        let Generate { sampler, max_tokens, asked, ignore_end, logprobs, events, .. } = &mut **generate;
+        let Generate { sampler, max_tokens, ignore_end, logprobs, events, .. } = &mut **generate;
         let token = sampler.choose(logits.row(index));
         self.next = Some(token);
         answer.usage.completion_tokens += 1;
@@ -617,10 +744,30 @@ impl Active {
             return Err(Stopped::Reason(StopReason::StopString));
         }
         if answer.usage.completion_tokens as usize >= *max_tokens {
-            let reason = if *asked { StopReason::MaxTokens } else { StopReason::ContextFull };
-            return Err(Stopped::Reason(reason));
+            return Err(Stopped::Reason(generate.longest()));
         }
         Ok(())
+    }
+
+    /// Whether the prompt is still being computed.
+    fn is_prompting(&self) -> bool {
+        self.next.is_none() && self.beams.is_none()
+    }
+
+    /// Tells the best of the beams, as far as the search came. Gives another reason where a stop text ends it.
+    fn tell_beams(&mut self, eos: &[u32]) -> Result<Option<StopReason>, Stopped> {
+        let (Some(beams), Task::Generate(generate), Some(answer)) =
+            (&self.beams, &self.job.task, &mut self.answer)
+        else {
+            return Ok(None);
+        };
+        for token in beams.search.best() {
+            answer.usage.completion_tokens += 1;
+            if !eos.contains(token) && answer.take(*token, &generate.events)? {
+                return Ok(Some(StopReason::StopString));
+            }
+        }
+        Ok(None)
     }
 
     /// Tells whoever waits for the request how it ended, once.

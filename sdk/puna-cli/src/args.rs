@@ -334,6 +334,18 @@ pub(crate) struct SamplingArgs {
     /// Discourage going on with passages that stood before, so strongly; 0.8 is usual
     #[arg(long, value_name = "MULTIPLIER")]
     pub dry: Option<f32>,
+    /// Search for the likeliest answer as a whole with so many beams; it comes at once when it is found
+    #[arg(long, value_name = "COUNT")]
+    pub beams: Option<u32>,
+    /// Above 0 favours long answers among beams, below 0 short ones
+    #[arg(
+        long,
+        value_name = "NUMBER",
+        requires = "beams",
+        default_value_t = 1.0,
+        allow_negative_numbers = true
+    )]
+    pub length_penalty: f32,
     /// The same seed gives the same answer
     #[arg(long, value_name = "NUMBER")]
     pub seed: Option<u64>,

@@ -2,8 +2,8 @@ use std::{io::Write, process::ExitCode};
 
 use futures_util::StreamExt;
 use puna::{
-    Completion, DryOptions, Error, GenerateOptions, GenerateRequest, Message, Model, ModelEvent, ModelStream,
-    Result, StopReason,
+    BeamOptions, Completion, DryOptions, Error, GenerateOptions, GenerateRequest, Message, Model, ModelEvent,
+    ModelStream, Result, StopReason,
     inference::{CompletionRequest, LoadOptions},
 };
 use serde::Serialize;
@@ -96,6 +96,11 @@ impl SamplingArgs {
             frequency_penalty: self.frequency_penalty,
             presence_penalty: self.presence_penalty,
             dry: self.dry.map(|multiplier| DryOptions { multiplier, ..DryOptions::default() }),
+            beam: self.beams.map(|beams| BeamOptions {
+                beams,
+                length_penalty: self.length_penalty,
+                ..BeamOptions::default()
+            }),
             seed: self.seed,
             stop: self.stop.clone(),
         }

@@ -6,7 +6,7 @@ use std::{
     path::Path,
 };
 
-use puna_core::{DryOptions, GenerateOptions};
+use puna_core::{BeamOptions, DryOptions, GenerateOptions};
 
 use crate::{
     AgentLimits, AgentSpec, CompanionPolicy, Diagnostic, Diagnostics, Grant, HistoryPolicy, MAX_FILE_BYTES,
@@ -22,6 +22,10 @@ const MAX_DIAGNOSTICS: usize = 20;
 
 /// Most requests that an engine computes at the same time.
 const MAX_SLOTS: u32 = 256;
+
+/// The most beams, as the engine says.
+const MAX_BEAMS: u32 = 64;
+const BEAMS_FORM: &str = "a whole number from 2 to 64";
 
 const COMPANIONS: [(&str, CompanionPolicy); 3] = [
     ("never", CompanionPolicy::Never),
@@ -212,6 +216,7 @@ impl Decoder<'_> {
             frequency_penalty: self.optional(f.take("frequency_penalty"), Self::penalty),
             presence_penalty: self.optional(f.take("presence_penalty"), Self::penalty),
             dry: self.optional(f.take("dry"), Self::dry),
+            beam: self.optional(f.take("beam"), Self::beam),
             seed: self.optional(f.take("seed"), |d, n| d.parsed(n, "a whole number of 0 or more")),
             stop: self.optional(f.take("stop"), |d, n| d.list(n, Self::text)).unwrap_or_default(),
         };
@@ -221,6 +226,28 @@ impl Decoder<'_> {
 
     fn penalty(&mut self, node: &Node) -> Option<f32> {
         self.float(node, "a number from -2 to 2", |value| (-2.0..=2.0).contains(&value))
+    }
+
+    fn beam(&mut self, node: &Node) -> Option<BeamOptions> {
+        let mut f = self.fields(node, "`model.options.beam`")?;
+        let default = BeamOptions::default();
+        let beam = BeamOptions {
+            beams: self
+                .optional(f.take("beams"), |d, n| {
+                    d.parsed(n, BEAMS_FORM).and_then(|beams: u32| {
+                        if (2..=MAX_BEAMS).contains(&beams) { Some(beams) } else { d.expected(n, BEAMS_FORM) }
+                    })
+                })
+                .unwrap_or(default.beams),
+            length_penalty: self
+                .optional(f.take("length_penalty"), |d, n| d.float(n, "a number", f32::is_finite))
+                .unwrap_or(default.length_penalty),
+            early_stopping: self
+                .optional(f.take("early_stopping"), Self::boolean)
+                .unwrap_or(default.early_stopping),
+        };
+        self.finish(f);
+        Some(beam)
     }
 
     fn dry(&mut self, node: &Node) -> Option<DryOptions> {

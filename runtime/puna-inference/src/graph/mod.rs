@@ -272,7 +272,7 @@ impl Graph {
             return Err(Error::internal(format!("no room was made for {longest} tokens in {capacity}")));
         }
         let place = if width == 1 { &mut self.narrow } else { &mut self.wide };
-        let shape = StepShape { rows: rows.clone(), width, capacity, wanted };
+        let shape = StepShape { cache: cache.id(), rows: rows.clone(), width, capacity, wanted };
         if !place.as_ref().is_some_and(|step| step.has_shape(&shape)) {
             // What was bound is let go of first: its logits can be large.
             *place = None;

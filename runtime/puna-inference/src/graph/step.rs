@@ -26,6 +26,8 @@ pub(super) struct Step {
 /// What a step computes, as far as its tensors depend on it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct StepShape {
+    /// The cache's number.
+    pub cache: u64,
     pub rows: Range<usize>,
     /// Tokens of each row.
     pub width: usize,
@@ -43,7 +45,7 @@ impl Step {
         cache: &mut Cache,
         shape: StepShape,
     ) -> Result<Self> {
-        let StepShape { ref rows, width, capacity, wanted } = shape;
+        let StepShape { ref rows, width, capacity, wanted, .. } = shape;
         let n = rows.len();
         let mut binding = Binding::new(session)?;
         let numbers = |shape: &[usize]| Buffer::new(TensorElementType::Int64, shape);
@@ -145,8 +147,8 @@ pub(super) struct Grown {
     /// How many positions each row has in `past`.
     pasts: Vec<usize>,
     longest: usize,
-    /// The cache's version when they were the same.
-    version: u64,
+    /// The cache's number and version when they were the same.
+    version: (u64, u64),
 }
 
 impl Grown {
@@ -159,14 +161,15 @@ impl Grown {
         pasts: &[usize],
         width: usize,
     ) -> Result<()> {
-        let known = (&self.rows, &self.pasts[..], self.version) == (rows, pasts, cache.version());
+        let version = (cache.id(), cache.version());
+        let known = (&self.rows, &self.pasts[..], self.version) == (rows, pasts, version);
         let (present, past) = (std::mem::take(&mut self.present), std::mem::take(&mut self.past));
         if !known {
             *self = Self {
                 rows: rows.clone(),
                 pasts: pasts.to_vec(),
                 longest: pasts.iter().max().copied().unwrap_or(0),
-                version: cache.version(),
+                version,
                 ..Self::default()
             };
         }

@@ -123,7 +123,7 @@ async fn together_as_alone() {
 }
 
 /// The status once nothing runs.
-async fn idle(model: &OnnxModel) -> EngineStatus {
+pub async fn idle(model: &OnnxModel) -> EngineStatus {
     let began = Instant::now();
     loop {
         let status = model.status();

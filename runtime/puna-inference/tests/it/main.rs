@@ -1,6 +1,7 @@
 //! Running models, with the bundled one. What it answers is its business: runs are held against each other.
 
 mod batching;
+mod beams;
 mod cache;
 mod companion;
 mod dialects;

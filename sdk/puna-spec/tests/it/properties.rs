@@ -1,7 +1,7 @@
 use std::{num::NonZeroU32, time::Duration};
 
 use proptest::{collection::vec, option, prelude::*, sample::select};
-use puna_core::{DryOptions, GenerateOptions};
+use puna_core::{BeamOptions, DryOptions, GenerateOptions};
 use puna_spec::{
     AgentLimits, AgentSpec, ByteSize, CompanionPolicy, Grant, HistoryPolicy, MemorySpec, ModelSpec,
     OutputSpec, PluginLimits, PluginSpec, Span, Version,
@@ -68,11 +68,15 @@ fn options() -> impl Strategy<Value = GenerateOptions> {
             sequence_breakers,
         },
     );
-    let repeats = (option::of(0.001_f32..=1.0), penalty(), penalty(), option::of(dry));
+    let beam =
+        (2..=64_u32, -9.0_f32..9.0, any::<bool>()).prop_map(|(beams, length_penalty, early_stopping)| {
+            BeamOptions { beams, length_penalty, early_stopping }
+        });
+    let repeats = (option::of(0.001_f32..=1.0), penalty(), penalty(), option::of(dry), option::of(beam));
     (chances, counts, repeats).prop_map(|(chances, counts, repeats)| {
         let (temperature, top_p, min_p, repetition_penalty) = chances;
         let (max_tokens, top_k, seed, stop) = counts;
-        let (typical_p, frequency_penalty, presence_penalty, dry) = repeats;
+        let (typical_p, frequency_penalty, presence_penalty, dry, beam) = repeats;
         GenerateOptions {
             max_tokens,
             temperature,
@@ -84,6 +88,7 @@ fn options() -> impl Strategy<Value = GenerateOptions> {
             frequency_penalty,
             presence_penalty,
             dry,
+            beam,
             seed,
             stop,
         }
@@ -224,6 +229,10 @@ fn nearly() -> impl Strategy<Value = Value> {
         "base",
         "allowed_length",
         "sequence_breakers",
+        "beam",
+        "beams",
+        "length_penalty",
+        "early_stopping",
         "seed",
         "stop",
         "instructions",
