@@ -24,7 +24,7 @@ pub use message::{
 };
 pub use model::{
     BeamOptions, Completion, DryOptions, GenerateOptions, GenerateRequest, Model, ModelEvent, ModelInfo,
-    ModelStream, StopReason, TokenScore, Usage,
+    ModelStream, StopReason, TokenScore, ToolCallDelta, Usage,
 };
 pub use tokio_util::sync::CancellationToken;
 pub use tool::{Tool, ToolContext, ToolError, ToolErrorKind, ToolSchema};

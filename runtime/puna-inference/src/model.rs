@@ -353,7 +353,7 @@ impl OnnxModel {
                 sampler,
                 beam: request.options.beam,
                 stop: request.options.stop,
-                calls: !request.tools.is_empty(),
+                calls: (!request.tools.is_empty()).then_some(self.details.dialect),
                 ignore_end,
                 logprobs: request.logprobs.map(|top| top as usize),
                 events,

@@ -17,7 +17,7 @@ mod stop;
 mod template;
 mod tokenizer;
 
-pub use calls::{Parsed, ToolCallParser};
+pub use calls::{Parsed, ParsedEvent, ToolCallParser};
 pub use decode::StreamDecoder;
 pub use dialect::Dialect;
 pub use python_json::python_json;

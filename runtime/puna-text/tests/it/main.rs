@@ -2,6 +2,7 @@
 
 mod calls;
 mod decode;
+mod dialect;
 mod stop;
 mod template;
 mod tokenizer;
