@@ -21,7 +21,7 @@ mod tokenizer;
 pub use calls::{Parsed, ToolCallParser};
 pub use constraint::{
     AnswerForm, Compiled, ConstraintCompiler, MAX_COUNT, MAX_GRAMMAR_BYTES, MAX_PATTERN_BYTES,
-    MAX_SCHEMA_BYTES, MAX_SCHEMA_DEPTH, MAX_SCHEMA_NODES, Mask, Matcher,
+    MAX_SCHEMA_BYTES, MAX_SCHEMA_DEFINITIONS, MAX_SCHEMA_DEPTH, MAX_SCHEMA_NODES, Mask, Matcher,
 };
 pub use decode::StreamDecoder;
 pub use dialect::Dialect;

@@ -93,9 +93,16 @@ impl Writer<'_> {
 
     /// A reference to a schema as a grammar of its own.
     fn schema(&mut self, name: &str, schema: &Value, spacing: (&str, &str)) -> Result<String> {
-        let prepared =
-            schema::prepare(schema, spacing).map_err(|error| error.context(format!("`{name}`")))?;
+        let mut prepared = schema::prepare(schema).map_err(|error| error.context(format!("`{name}`")))?;
         self.left_out.extend(prepared.unconstrained.iter().map(|path| format!("{name}#{path}")));
+        prepared.schema["x-guidance"] = json!({
+            "item_separator": spacing.0,
+            "key_separator": spacing.1,
+            // A model that may write blanks may write them for ever.
+            "whitespace_flexible": false,
+            // One spelling for each text, so that a name cannot come twice in disguise.
+            "json_allowed_escapes": "nrbtf\\\"",
+        });
         let part = format!("part_{}", self.parts.len());
         self.parts.push(GrammarWithLexer {
             name: Some(part.clone()),

@@ -29,7 +29,10 @@ use puna_core::{Constraint, Error, ErrorKind, Result, ToolChoice, ToolSchema};
 use self::vocabulary::Vocabulary;
 pub use self::{
     matcher::{Mask, Matcher},
-    schema::{MAX_COUNT, MAX_PATTERN_BYTES, MAX_SCHEMA_BYTES, MAX_SCHEMA_DEPTH, MAX_SCHEMA_NODES},
+    schema::{
+        MAX_COUNT, MAX_PATTERN_BYTES, MAX_SCHEMA_BYTES, MAX_SCHEMA_DEFINITIONS, MAX_SCHEMA_DEPTH,
+        MAX_SCHEMA_NODES,
+    },
 };
 use crate::{Dialect, Tokenizer};
 
