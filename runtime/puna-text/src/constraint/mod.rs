@@ -10,6 +10,7 @@
 
 mod grammar;
 mod matcher;
+mod python;
 mod schema;
 mod vocabulary;
 

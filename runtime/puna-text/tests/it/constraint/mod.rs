@@ -1,5 +1,6 @@
 //! What may come next, so that an answer has its form.
 
+mod calls;
 mod schemas;
 
 use std::sync::{Arc, LazyLock};
