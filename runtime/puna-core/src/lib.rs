@@ -23,8 +23,8 @@ pub use message::{
     Citation, Content, InvalidToolCall, Media, Message, Role, ToolCall, ToolOutcome, ToolResult,
 };
 pub use model::{
-    BeamOptions, Completion, DryOptions, GenerateOptions, GenerateRequest, Model, ModelEvent, ModelInfo,
-    ModelStream, StopReason, TokenScore, ToolCallDelta, Usage,
+    BeamOptions, Completion, Constraint, DryOptions, GenerateOptions, GenerateRequest, Model, ModelEvent,
+    ModelInfo, ModelStream, StopReason, TokenScore, ToolCallDelta, ToolChoice, Usage,
 };
 pub use tokio_util::sync::CancellationToken;
 pub use tool::{Tool, ToolContext, ToolError, ToolErrorKind, ToolSchema};

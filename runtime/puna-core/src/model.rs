@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use futures_util::Stream;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::{CancellationToken, Message, Result, ToolSchema};
 
@@ -32,12 +33,18 @@ pub struct ModelInfo {
 }
 
 /// What to continue, and how.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct GenerateRequest {
     /// The conversation so far.
     pub messages: Vec<Message>,
     /// The tools the model may call.
     pub tools: Vec<ToolSchema>,
+    /// Whether it may or must.
+    pub tool_choice: ToolChoice,
+    /// Whether it may call several in one answer; on by default.
+    pub parallel_tool_calls: bool,
+    /// The form of an answer that is no call of a tool.
+    pub constraint: Option<Constraint>,
     /// How to continue.
     pub options: GenerateOptions,
     /// Added to the logits of tokens, from -100 to 100, before they are chosen from.
@@ -48,6 +55,50 @@ pub struct GenerateRequest {
     pub cancel: CancellationToken,
     /// Stops the generation within one step, with [`StopReason::Deadline`].
     pub deadline: Option<Instant>,
+}
+
+impl Default for GenerateRequest {
+    fn default() -> Self {
+        Self {
+            messages: Vec::new(),
+            tools: Vec::new(),
+            tool_choice: ToolChoice::default(),
+            parallel_tool_calls: true,
+            constraint: None,
+            options: GenerateOptions::default(),
+            logit_bias: BTreeMap::new(),
+            logprobs: None,
+            cancel: CancellationToken::default(),
+            deadline: None,
+        }
+    }
+}
+
+/// Whether a model calls tools.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ToolChoice {
+    /// As it finds best.
+    #[default]
+    Auto,
+    /// Never.
+    None,
+    /// At least one.
+    Required,
+    /// This one.
+    Named(String),
+}
+
+/// The form that an answer must have.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Constraint {
+    /// JSON that satisfies a JSON Schema.
+    JsonSchema(Value),
+    /// Text that a regular expression matches from its start to its end.
+    Regex(String),
+    /// Text of a context-free grammar in Lark's notation, from its rule `start`.
+    Lark(String),
 }
 
 /// How a model chooses tokens and when it stops. The default is greedy decoding up to the context's end.

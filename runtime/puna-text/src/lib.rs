@@ -9,6 +9,7 @@
 //! ends inside a character. Every parser runs in time linear in its input and never panics.
 
 mod calls;
+mod constraint;
 mod decode;
 mod dialect;
 mod files;
@@ -18,6 +19,10 @@ mod template;
 mod tokenizer;
 
 pub use calls::{Parsed, ParsedEvent, ToolCallParser};
+pub use constraint::{
+    AnswerForm, Compiled, ConstraintCompiler, MAX_COUNT, MAX_GRAMMAR_BYTES, MAX_PATTERN_BYTES,
+    MAX_SCHEMA_BYTES, MAX_SCHEMA_DEFINITIONS, MAX_SCHEMA_DEPTH, MAX_SCHEMA_NODES, Mask, Matcher,
+};
 pub use decode::StreamDecoder;
 pub use dialect::Dialect;
 pub use python_json::python_json;

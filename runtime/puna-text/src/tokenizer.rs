@@ -109,6 +109,11 @@ impl Tokenizer {
         self.inner.id_to_token(id)
     }
 
+    /// The library's own.
+    pub(crate) fn inner(&self) -> &tokenizers::Tokenizer {
+        &self.inner
+    }
+
     /// The special tokens, sorted.
     pub fn special_tokens(&self) -> &[String] {
         &self.special

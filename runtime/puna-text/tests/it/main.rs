@@ -1,6 +1,7 @@
 //! Text to tokens and back.
 
 mod calls;
+mod constraint;
 mod decode;
 mod dialect;
 mod stop;
