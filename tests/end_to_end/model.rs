@@ -20,9 +20,15 @@ fn fails(ran: &Ran, code: i32, part: &str) {
 fn a_model_is_inspected() {
     let puna = Puna::new();
     let text = puna.ok(&["model", "inspect", TINY]);
-    for part in
-        ["puna-tiny", "llama", "2048 tokens", "in place, f32 7.0 KiB a token", "conversations with tools"]
-    {
+    for part in [
+        "puna-tiny",
+        "llama",
+        "2048 tokens",
+        "in place, f32 7.0 KiB a token",
+        "conversations with tools",
+        "int8",
+        "llama_json",
+    ] {
         assert!(text.contains(part), "no `{part}` in {text}");
     }
     let report = json(&puna, &["model", "inspect", TINY, "--json", "--slots", "3", "--context", "512"]);

@@ -6,7 +6,7 @@
 //! tells the same in milliseconds.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs::{self, File},
     io::{BufReader, Read},
     path::{Path, PathBuf},
@@ -25,6 +25,9 @@ const MAX_DATA_FILES: usize = 1 << 14;
 /// How deep graphs may lie inside graphs: exporters nest two or three.
 const MAX_DEPTH: usize = 32;
 
+/// Numbers of element types above this are of no known type, and counted together.
+const MAX_ELEMENT: u64 = 64;
+
 /// What a downloaded file begins with when only its place in Git's large file storage was downloaded.
 const LFS_POINTER: &[u8] = b"version https://git-lfs";
 
@@ -40,9 +43,11 @@ struct DataFile {
 /// [`NotFound`](ErrorKind::NotFound) when a file is missing; [`Corrupt`](ErrorKind::Corrupt) when one is cut,
 /// is a pointer of Git's large file storage, or when the graph's file is none;
 /// [`InvalidInput`](ErrorKind::InvalidInput) for a file outside the graph's folder.
-pub(super) fn check(graph: &Path) -> Result<u64> {
+pub(super) fn check(graph: &Path) -> Result<Contents> {
     let mut bytes = length(graph)?;
-    for file in data_files(graph)? {
+    let scan = scan(graph)?;
+    let weights = scan.weights();
+    for file in scan.data_files(graph)? {
         let found = match length(&file.path) {
             Ok(found) => found,
             Err(error) if error.kind() == ErrorKind::NotFound => {
@@ -70,14 +75,22 @@ pub(super) fn check(graph: &Path) -> Result<u64> {
         }
         bytes = bytes.saturating_add(found);
     }
-    Ok(bytes)
+    Ok(Contents { bytes, weights })
+}
+
+/// What a graph holds.
+pub(super) struct Contents {
+    /// What it takes up with its weights, in bytes.
+    pub bytes: u64,
+    /// The type of most of its weights.
+    pub weights: String,
 }
 
 /// What a graph and those of its files of weights that are there take up, in bytes: for a list, in which a
 /// broken file is no reason to fail.
 pub(super) fn bytes_present(graph: &Path) -> u64 {
     let size = |path: &Path| fs::metadata(path).map_or(0, |metadata| metadata.len());
-    let weights = data_files(graph).unwrap_or_default();
+    let weights = scan(graph).and_then(|scan| scan.data_files(graph)).unwrap_or_default();
     weights.iter().fold(size(graph), |sum, file| sum.saturating_add(size(&file.path)))
 }
 
@@ -103,11 +116,17 @@ fn length(path: &Path) -> Result<u64> {
     Ok(metadata.len())
 }
 
-fn data_files(graph: &Path) -> Result<Vec<DataFile>> {
+fn scan(graph: &Path) -> Result<Scan> {
     let failed = |error| Error::from_io("read", graph, error);
     let file = File::open(graph).map_err(failed)?;
     let end = file.metadata().map_err(failed)?.len();
-    let mut scan = Scan { file: BufReader::new(file), position: 0, files: BTreeMap::new() };
+    let mut scan = Scan {
+        file: BufReader::new(file),
+        position: 0,
+        files: BTreeMap::new(),
+        types: BTreeMap::new(),
+        bits: BTreeSet::new(),
+    };
     scan.message(Kind::Model, end, 0).map_err(|broken| match broken {
         Broken::Io(error) => failed(error),
         Broken::Format(what) => Error::new(
@@ -119,19 +138,7 @@ fn data_files(graph: &Path) -> Result<Vec<DataFile>> {
             ),
         ),
     })?;
-    let folder = graph.parent().unwrap_or(Path::new(""));
-    scan.files
-        .into_iter()
-        .map(|(name, needed)| {
-            if is_inside(&name) {
-                return Ok(DataFile { path: folder.join(name), needed });
-            }
-            Err(Error::invalid_input(format!(
-                "the graph `{}` keeps weights in `{name}`; it must be a path inside the graph's folder",
-                graph.display()
-            )))
-        })
-        .collect()
+    Ok(scan)
 }
 
 enum Broken {
@@ -186,7 +193,21 @@ struct Scan {
     position: u64,
     /// The files named and the length that each must have.
     files: BTreeMap<String, u64>,
+    /// How many bytes of tensors there are of each type, by its number in `onnx.proto`.
+    types: BTreeMap<u64, u64>,
+    /// The widths of weights that nodes unpack.
+    bits: BTreeSet<u64>,
 }
+
+/// `TensorProto.data_type` and `TensorProto.raw_data`.
+const DATA_TYPE: u64 = 2;
+const RAW_DATA: u64 = 9;
+/// `AttributeProto.name` and `AttributeProto.i`.
+const ATTRIBUTE_NAME: u64 = 1;
+const ATTRIBUTE_NUMBER: u64 = 3;
+
+/// The attribute of nodes that unpack weights, as `MatMulNBits`, which says of how many bits they are.
+const BITS: &str = "bits";
 
 /// Where a tensor says its data is.
 #[derive(Default)]
@@ -197,16 +218,64 @@ struct Place {
 }
 
 impl Scan {
+    fn data_files(self, graph: &Path) -> Result<Vec<DataFile>> {
+        let folder = graph.parent().unwrap_or(Path::new(""));
+        self.files
+            .into_iter()
+            .map(|(name, needed)| {
+                if is_inside(&name) {
+                    return Ok(DataFile { path: folder.join(name), needed });
+                }
+                Err(Error::invalid_input(format!(
+                    "the graph `{}` keeps weights in `{name}`; it must be a path inside the graph's folder",
+                    graph.display()
+                )))
+            })
+            .collect()
+    }
+
+    /// The type of most of the weights.
+    fn weights(&self) -> String {
+        let packed = self.bits.first().copied().unwrap_or(8);
+        let weights = |element: u64, bytes: u64| match element {
+            1 => bytes / 4,
+            10 | 16 => bytes / 2,
+            2 | 3 => bytes.saturating_mul(8) / packed,
+            21 | 22 => bytes.saturating_mul(2),
+            _ => 0,
+        };
+        let most = self.types.iter().max_by_key(|(element, bytes)| weights(**element, **bytes));
+        let most = most.map(|(element, _)| *element);
+        let name = match most {
+            Some(1) => "fp32",
+            Some(10) => "fp16",
+            Some(16) => "bf16",
+            // Packed: the nodes tell how.
+            Some(2 | 3) if !self.bits.is_empty() => {
+                let widths: Vec<String> = self.bits.iter().map(|bits| format!("int{bits}")).collect();
+                return widths.join(" and ");
+            }
+            Some(2 | 3) => "int8",
+            Some(21 | 22) => "int4",
+            _ => "unknown",
+        };
+        name.to_owned()
+    }
+
     fn message(&mut self, kind: Kind, end: u64, depth: usize) -> Result<(), Broken> {
         if depth > MAX_DEPTH {
             return Err(Broken::Format("graphs are nested too deeply"));
         }
         let mut place = Place::default();
         let mut external = false;
+        let (mut element, mut raw) = (0, 0);
+        let (mut name, mut number) = (String::new(), 0);
         while self.position < end {
             let tag = self.varint()?;
             match (tag >> 3, tag & 7) {
                 (DATA_LOCATION, 0) => external = self.varint()? == 1,
+                (DATA_TYPE, 0) if matches!(kind, Kind::Tensor) => element = self.varint()?,
+                (ATTRIBUTE_NUMBER, 0) if matches!(kind, Kind::Attribute) => number = self.varint()?,
                 (_, 0) => {
                     self.varint()?;
                 }
@@ -219,7 +288,18 @@ impl Scan {
                         None if matches!(kind, Kind::Tensor) && field == EXTERNAL_DATA => {
                             self.entry(&mut place, inner)?;
                         }
-                        None => self.skip(inner - self.position)?,
+                        None if matches!(kind, Kind::Attribute)
+                            && field == ATTRIBUTE_NAME
+                            && inner - self.position == BITS.len() as u64 =>
+                        {
+                            name = self.text(inner)?;
+                        }
+                        None => {
+                            if field == RAW_DATA {
+                                raw = inner - self.position;
+                            }
+                            self.skip(inner - self.position)?;
+                        }
                     }
                 }
                 _ => return Err(Broken::Format("a field of no known type")),
@@ -227,6 +307,14 @@ impl Scan {
         }
         if self.position > end {
             return Err(Broken::Format("a field ends beyond its message"));
+        }
+        if name == BITS && (1..=8).contains(&number) {
+            self.bits.insert(number);
+        }
+        if matches!(kind, Kind::Tensor) {
+            let bytes = if external { place.length } else { raw };
+            let sum = self.types.entry(element.min(MAX_ELEMENT)).or_default();
+            *sum = sum.saturating_add(bytes);
         }
         match place.location {
             Some(location) if external && matches!(kind, Kind::Tensor) => {

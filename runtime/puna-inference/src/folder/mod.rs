@@ -58,6 +58,8 @@ pub struct ModelFolder {
     pub companion_bytes: u64,
     /// What the graph, without its companion, takes up with its weights, in bytes.
     pub graph_bytes: u64,
+    /// The type of most of the graph's weights: `fp32`, `fp16`, `bf16`, `int8`, `int4`.
+    pub weights: String,
     /// Prompt and answer together, in tokens.
     pub context_length: usize,
     /// The tokens that end an answer: Llama 3's instruct models have three.
@@ -150,7 +152,7 @@ impl ModelFolder {
             None => puna.inner_path("companion")?,
         };
         let companion = companion::find(path, &chosen.graph, companion)?;
-        let graph_bytes = external::check(&chosen.graph).map_err(|error| {
+        let contents = external::check(&chosen.graph).map_err(|error| {
             let others: Vec<_> =
                 variants.iter().filter(|variant| variant.graph != chosen.graph).cloned().collect();
             if others.is_empty() {
@@ -161,7 +163,7 @@ impl ModelFolder {
         let mut companion_bytes = 0;
         if let Some(companion) = &companion {
             companion_bytes =
-                external::check(companion).map_err(|error| error.context("the companion graph"))?;
+                external::check(companion).map_err(|error| error.context("the companion graph"))?.bytes;
         }
 
         let mut eos = Vec::new();
@@ -192,7 +194,8 @@ impl ModelFolder {
             variants,
             companion,
             companion_bytes,
-            graph_bytes,
+            graph_bytes: contents.bytes,
+            weights: contents.weights,
             context_length: config::context_length(&config, &genai)?.unwrap_or(DEFAULT_CONTEXT),
             eos,
             share_buffer: genai.flag("search.past_present_share_buffer")?,

@@ -249,6 +249,22 @@ async fn alone_together_guessed_cached() {
     }
 }
 
+#[test]
+fn the_types_of_weights_are_told() {
+    for (case, weights) in [
+        ("llama3/genai-fp32", "fp32"),
+        ("llama3/genai-fp16", "fp16"),
+        ("llama3/genai-int4", "int4"),
+        ("llama3/genai-int8", "int8"),
+        ("llama3/genai-int4-qdq", "int4"),
+        ("llama3/optimum", "fp32"),
+        ("llama3/optimum-qdq", "int8"),
+    ] {
+        let folder = ModelFolder::open(&references().join(case)).expect("a folder");
+        assert_eq!(folder.weights, weights, "{case}");
+    }
+}
+
 /// Every precision of one folder as transformers.js' models have them, with weights in two further files.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_variant_of_a_folder_runs() {

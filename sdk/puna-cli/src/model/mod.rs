@@ -113,6 +113,7 @@ fn show(inspection: &Inspection) -> Result<()> {
             size(details.cache_bytes_per_token as u64)
         ),
     )?;
+    line("weights", &folder.weights)?;
     line("logits", &details.logits_type)?;
     line(
         "requests",
@@ -131,6 +132,9 @@ fn show(inspection: &Inspection) -> Result<()> {
             TemplateKind::ChatWithTools => "for conversations with tools",
         },
     )?;
+    if details.template != TemplateKind::Missing {
+        line("tool calls", details.dialect.as_str())?;
+    }
     line("device", &details.device.to_string())?;
     line("threads", &details.threads.to_string())
 }
