@@ -300,10 +300,23 @@ pub struct Usage {
     /// Guessed tokens that were right, each of which saved a step.
     #[serde(skip_serializing_if = "is_zero")]
     pub accepted_tokens: u64,
+    /// Tokens that the form of the answer left no choice of, each of which saved a step.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub forced_tokens: u64,
+    /// Time to work out which tokens the form of the answer allows, in milliseconds; most of it while the model runs.
+    #[serde(skip_serializing_if = "is_none")]
+    pub mask_ms: f64,
+    /// How much of that the model waited for, in milliseconds.
+    #[serde(skip_serializing_if = "is_none")]
+    pub mask_wait_ms: f64,
 }
 
 fn is_zero(count: &u64) -> bool {
     *count == 0
+}
+
+fn is_none(time: &f64) -> bool {
+    *time == 0.0
 }
 
 impl std::ops::AddAssign for Usage {
@@ -316,5 +329,8 @@ impl std::ops::AddAssign for Usage {
         self.companion_tokens += other.companion_tokens;
         self.drafted_tokens += other.drafted_tokens;
         self.accepted_tokens += other.accepted_tokens;
+        self.forced_tokens += other.forced_tokens;
+        self.mask_ms += other.mask_ms;
+        self.mask_wait_ms += other.mask_wait_ms;
     }
 }

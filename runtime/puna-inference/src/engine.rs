@@ -13,7 +13,7 @@ use std::{
 use puna_core::{
     BeamOptions, CancellationToken, Error, ErrorKind, ModelEvent, Result, StopReason, TokenScore,
 };
-use puna_text::Dialect;
+use puna_text::{Dialect, Matcher};
 use serde::Serialize;
 use tokio::sync::{mpsc::UnboundedSender, oneshot};
 
@@ -47,6 +47,8 @@ pub(crate) struct Generate {
     pub sampler: Sampler,
     /// How the likeliest answer is searched for, where it is.
     pub beam: Option<BeamOptions>,
+    /// Follows the answer where it must have a form.
+    pub matcher: Option<Box<Matcher>>,
     /// The most tokens to generate.
     pub max_tokens: usize,
     /// Whether `max_tokens` is what the caller asked for, not what the context leaves.

@@ -19,6 +19,7 @@ mod graph;
 mod graphs;
 mod layout;
 mod load;
+mod masks;
 mod model;
 mod placement;
 mod prefix;

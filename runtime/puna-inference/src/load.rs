@@ -52,6 +52,9 @@ pub struct LoadOptions {
     /// The most tokens guessed ahead from what the conversation already holds, when a request runs alone; 0 is none.
     /// The answer is the same with and without.
     pub draft_tokens: usize,
+    /// Whether tool calls are held to their schemas while they are written. Answers whose form is asked for are in any
+    /// case.
+    pub constrain_calls: bool,
     /// Which of a folder's graphs to take.
     pub folder: FolderOptions,
     /// What a folder's second graph, its companion, is used for. Without it, prompts go through the companion where
@@ -73,6 +76,7 @@ impl Default for LoadOptions {
             cache_memory: None,
             deterministic: false,
             draft_tokens: DEFAULT_DRAFT_TOKENS,
+            constrain_calls: true,
             folder: FolderOptions::default(),
             companion: None,
             needs_template: true,

@@ -8,10 +8,11 @@ use std::{
 use async_trait::async_trait;
 use futures_util::stream;
 use puna_core::{
-    CancellationToken, Error, ErrorKind, GenerateOptions, GenerateRequest, Message, Model, ModelEvent,
-    ModelInfo, ModelStream, Result, TokenScore, ToolSchema,
+    CancellationToken, Constraint, Error, ErrorKind, GenerateOptions, GenerateRequest, Message, Model,
+    ModelEvent, ModelInfo, ModelStream, Result, TokenScore, ToolChoice, ToolSchema,
 };
-use puna_text::{ChatTemplate, Tokenizer};
+use puna_text::{AnswerForm, ChatTemplate, ConstraintCompiler, Matcher, Tokenizer};
+use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
@@ -32,6 +33,9 @@ pub struct OnnxModel {
     details: ModelDetails,
     origin: (String, PathBuf),
     fingerprint: OnceLock<[u8; prefix::DIGEST]>,
+    eos: Vec<u32>,
+    constrain_calls: bool,
+    compiler: OnceLock<ConstraintCompiler>,
 }
 
 /// Tokens to continue as they stand.
@@ -45,6 +49,8 @@ pub struct CompletionRequest {
     pub logit_bias: BTreeMap<u32, f32>,
     /// As [`GenerateRequest::logprobs`].
     pub logprobs: Option<u32>,
+    /// As [`GenerateRequest::constraint`].
+    pub constraint: Option<Constraint>,
     /// Whether to go on after the tokens that end an answer, as measuring speed does.
     pub ignore_end: bool,
     /// Stops the generation within one step, with [`StopReason::Cancelled`](puna_core::StopReason::Cancelled).
@@ -70,10 +76,20 @@ impl OnnxModel {
             draft: options.draft_tokens,
         };
         let engine = Engine::start(options.queue, |shared| {
-            Worker::new(graphs, tokenizer.clone(), eos, worker, shared)
+            Worker::new(graphs, tokenizer.clone(), eos.clone(), worker, shared)
         })?;
-        let fingerprint = OnceLock::new();
-        Ok(Self { info, tokenizer, template, engine, details, origin, fingerprint })
+        Ok(Self {
+            info,
+            tokenizer,
+            template,
+            engine,
+            details,
+            origin,
+            fingerprint: OnceLock::new(),
+            eos,
+            constrain_calls: options.constrain_calls,
+            compiler: OnceLock::new(),
+        })
     }
 
     /// What the model turned out to be.
@@ -125,10 +141,25 @@ impl OnnxModel {
     /// # Errors
     /// Those of [`Model::generate`], and [`InvalidInput`](ErrorKind::InvalidInput) for no tokens.
     pub fn complete(&self, request: CompletionRequest) -> Result<ModelStream> {
-        let CompletionRequest { prompt, options, logit_bias, logprobs, ignore_end, cancel, deadline } =
-            request;
-        let request =
-            GenerateRequest { options, logit_bias, logprobs, cancel, deadline, ..Default::default() };
+        let CompletionRequest {
+            prompt,
+            options,
+            logit_bias,
+            logprobs,
+            constraint,
+            ignore_end,
+            cancel,
+            deadline,
+        } = request;
+        let request = GenerateRequest {
+            options,
+            logit_bias,
+            logprobs,
+            constraint,
+            cancel,
+            deadline,
+            ..Default::default()
+        };
         self.start(prompt, request, ignore_end)
     }
 
@@ -314,6 +345,67 @@ impl OnnxModel {
         Ok(breakers)
     }
 
+    /// What follows an answer that must have a form.
+    fn matcher(&self, request: &GenerateRequest) -> Result<Option<Box<Matcher>>> {
+        let form = AnswerForm {
+            dialect: self.details.dialect,
+            tools: &request.tools,
+            choice: &request.tool_choice,
+            parallel: request.parallel_tool_calls,
+            answer: request.constraint.as_ref(),
+        };
+        let explicit =
+            form.answer.is_some() || matches!(form.choice, ToolChoice::Required | ToolChoice::Named(_));
+        if form.is_free() || !(explicit || self.constrain_calls) {
+            return Ok(None);
+        }
+        if request.options.beam.is_some() {
+            return Err(Error::invalid_input(
+                "`beam` does not hold an answer to a form yet; leave it out, or the tools and the constraint",
+            ));
+        }
+        let compiler = match self.compiler() {
+            // Calls are checked when they are made, too.
+            Err(error) if !explicit => {
+                tracing::warn!(%error, "calls are not held to their schemas");
+                return Ok(None);
+            }
+            compiler => compiler?,
+        };
+        let compiled = compiler.compile(&form)?;
+        if !compiled.unconstrained().is_empty() {
+            tracing::debug!(keywords = ?compiled.unconstrained(), "not held while decoding");
+        }
+        Ok(Some(Box::new(compiled.matcher())))
+    }
+
+    /// What a JSON Schema asks for that answers are not held to while they are generated, as JSON pointers to keywords:
+    /// such an answer is to be validated. Empty where every answer satisfies the schema.
+    ///
+    /// # Errors
+    /// Those of [`ConstraintCompiler::compile`].
+    pub fn unconstrained(&self, schema: &Value) -> Result<Vec<String>> {
+        let constraint = Constraint::JsonSchema(schema.clone());
+        let form = AnswerForm {
+            dialect: self.details.dialect,
+            tools: &[],
+            choice: &ToolChoice::Auto,
+            parallel: true,
+            answer: Some(&constraint),
+        };
+        Ok(self.compiler()?.compile(&form)?.unconstrained().to_vec())
+    }
+
+    /// Built with the first constraint: it takes a fraction of a second for a large vocabulary.
+    fn compiler(&self) -> Result<&ConstraintCompiler> {
+        if let Some(compiler) = self.compiler.get() {
+            return Ok(compiler);
+        }
+        let compiler = ConstraintCompiler::new(&self.tokenizer, &self.eos)?;
+        // Another thread may have built the same.
+        Ok(self.compiler.get_or_init(|| compiler))
+    }
+
     /// Queues a request whose prompt is ready.
     fn start(&self, prompt: Vec<u32>, request: GenerateRequest, ignore_end: bool) -> Result<ModelStream> {
         if prompt.is_empty() {
@@ -343,6 +435,8 @@ impl OnnxModel {
         if let Some(dry) = &request.options.dry {
             sampler = sampler.with_breakers(self.breakers(&dry.sequence_breakers)?);
         }
+        let matcher = self.matcher(&request)?;
+        let calls = !request.tools.is_empty() && request.tool_choice != ToolChoice::None;
         let (events, receiver) = mpsc::unbounded_channel();
         self.engine.submit(Job {
             cancel: request.cancel,
@@ -352,8 +446,9 @@ impl OnnxModel {
                 asked: asked.is_some(),
                 sampler,
                 beam: request.options.beam,
+                matcher,
                 stop: request.options.stop,
-                calls: (!request.tools.is_empty()).then_some(self.details.dialect),
+                calls: calls.then_some(self.details.dialect),
                 ignore_end,
                 logprobs: request.logprobs.map(|top| top as usize),
                 events,

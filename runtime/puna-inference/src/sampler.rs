@@ -5,6 +5,7 @@ use std::{
 };
 
 use puna_core::{DryOptions, Error, GenerateOptions, Result};
+use puna_text::Mask;
 
 /// Chooses the next token from logits, as [`GenerateOptions`] say.
 ///
@@ -130,10 +131,18 @@ impl Sampler {
     /// The next token. `logits` has one number for each token of the vocabulary and is not empty; what
     /// is not a number counts as impossible.
     pub fn choose(&mut self, logits: &[f32]) -> u32 {
-        let token = if self.temperature == 0.0 && !self.changes_logits() {
+        self.choose_from(logits, None)
+    }
+
+    /// The next token of those that may come.
+    pub(crate) fn choose_from(&mut self, logits: &[f32], allowed: Option<&Mask>) -> u32 {
+        let token = if self.temperature == 0.0 && !self.changes_logits() && allowed.is_none() {
             likeliest(logits)
         } else {
             self.penalise(logits);
+            if let Some(allowed) = allowed {
+                allowed.apply(&mut self.scores);
+            }
             if self.temperature == 0.0 { likeliest(&self.scores) } else { self.sample() }
         };
         self.take(token);

@@ -20,6 +20,7 @@ use crate::{
     engine::{EngineStatus, Generate, Job, Score, Shared, Stopped, Task},
     graph::{Logits, Wanted},
     graphs::Graphs,
+    masks::{Masks, Worked},
     score::score_of,
 };
 
@@ -30,6 +31,11 @@ pub(crate) const PREFILL_CHUNK: usize = 128;
 /// Positions kept free for a request's answer before it starts: few answers are longer, and one that is takes what is
 /// free then.
 const ANSWER_RESERVE: usize = 256;
+
+/// How many rows a row must share a step with for each token that it may append in a step of its own, for the step of its
+/// own to take longer: on a processor a step of 8 rows takes about 2.5 times as long as one of one row, and one of 8
+/// tokens of a row 1.5 times.
+const FORCED_SHARE: usize = 2;
 
 /// Tokens of a draft at first; doubled when all of it was right, halved when none was.
 const DRAFT_START: usize = 4;
@@ -56,6 +62,7 @@ pub(crate) struct Worker {
     slots: Vec<Slot>,
     /// What waits for a row, in the order it came.
     queue: VecDeque<Job>,
+    masks: Masks,
     /// Counts rounds, to tell what was used last.
     clock: u64,
     /// The row whose prompt was worked on last.
@@ -77,8 +84,8 @@ struct Active {
     began: Instant,
     /// When the prompt was done.
     decoding: Option<Instant>,
-    /// The token that was chosen last and is not in the cache yet.
-    next: Option<u32>,
+    /// What was chosen and is not in the cache yet: a token, and those that the answer's form puts behind it.
+    next: Vec<u32>,
     /// The search for the likeliest answer, once the prompt is done.
     beams: Option<Box<Beams>>,
     draft: usize,
@@ -112,6 +119,7 @@ impl Worker {
             cache,
             slots,
             queue: VecDeque::new(),
+            masks: Masks::default(),
             clock: 0,
             turn: 0,
             shared,
@@ -403,12 +411,17 @@ impl Worker {
         let chunk = active.job.prompt[done..end].to_vec();
         let scores = matches!(active.job.task, Task::Score(_));
         self.make_room(row, chunk.len())?;
-        // What is told of likelihoods is told by the graph that decodes.
-        if scores {
-            self.graphs.step(&mut self.cache, row, &chunk, wanted)?;
-        } else {
-            self.graphs.prefill(&mut self.cache, row, &chunk)?;
+        if end == length {
+            self.send_masks([row])?;
         }
+        // What is told of likelihoods is told by the graph that decodes.
+        let stepped = if scores {
+            self.graphs.step(&mut self.cache, row, &chunk, wanted)
+        } else {
+            self.graphs.prefill(&mut self.cache, row, &chunk)
+        };
+        self.take_masks()?;
+        stepped?;
         let Self { graphs, slots, eos, cache, .. } = self;
         let Some(active) = &mut slots[row].active else { return Ok(()) };
         match &mut active.job.task {
@@ -453,6 +466,10 @@ impl Worker {
                 {
                     return self.start_beams(row);
                 }
+                // A call that must come begins with what nobody chooses.
+                if active.take_forced(eos)? {
+                    return Ok(());
+                }
                 active.choose(graphs.logits(), 0, eos)
             }
         }
@@ -467,8 +484,8 @@ impl Worker {
                 self.end(row, stopped);
             }
         }
-        let rows: Vec<usize> =
-            self.active().filter(|(_, active)| active.next.is_some()).map(|(row, _)| row).collect();
+        let decoding = |(row, active): (usize, &Active)| (!active.next.is_empty()).then_some(row);
+        let rows: Vec<usize> = self.active().filter_map(decoding).collect();
         if let [row] = rows[..]
             && self.guesses(row)
         {
@@ -477,7 +494,15 @@ impl Worker {
             }
             return;
         }
-        let mut ready = rows;
+        let together = self.graphs.batches() && !self.options.deterministic;
+        let count = if together { rows.len() } else { 1 };
+        let (by_themselves, mut ready): (Vec<usize>, Vec<usize>) =
+            rows.into_iter().partition(|row| self.goes_by_itself(*row, count));
+        for row in by_themselves {
+            if let Err(stopped) = self.decode_forced(row) {
+                self.end(row, stopped);
+            }
+        }
         // Again where making room for one row took it from another: giving memory back leaves no room to spare.
         while let Some(row) =
             ready.iter().copied().find(|row| self.cache.is_full(*row, 1) || self.cache.exceeds(*row, 1))
@@ -487,7 +512,7 @@ impl Worker {
                 ready.retain(|other| *other != row);
             }
         }
-        if self.graphs.batches() && !self.options.deterministic {
+        if together {
             match self.gather(&ready) {
                 Ok(Some(first)) => self.decode_rows(first, ready.len()),
                 Ok(None) => {}
@@ -496,6 +521,67 @@ impl Worker {
         } else {
             ready.into_iter().for_each(|row| self.decode_rows(row, 1));
         }
+    }
+
+    /// Whether a row that has several tokens to append does so in a step of its own, and not one by one beside the
+    /// others: a step beside others costs a row as little as the more of them there are.
+    fn goes_by_itself(&self, row: usize, beside: usize) -> bool {
+        let next = self.slots[row].active.as_ref().map_or(0, |active| active.next.len());
+        next > 1 && next * FORCED_SHARE > beside
+    }
+
+    /// Appends all tokens of a row that have no choice left, in one step.
+    fn decode_forced(&mut self, row: usize) -> Result<(), Stopped> {
+        let Some(active) = &self.slots[row].active else { return Ok(()) };
+        let step: Vec<u32> = active.next.iter().copied().take(PREFILL_CHUNK).collect();
+        let whole = step.len() == active.next.len();
+        self.make_room(row, step.len())?;
+        if whole {
+            self.send_masks([row])?;
+        }
+        let stepped = self.graphs.step(&mut self.cache, row, &step, Wanted::Last);
+        self.take_masks()?;
+        stepped?;
+        let Self { graphs, slots, eos, .. } = self;
+        let Some(active) = &mut slots[row].active else { return Ok(()) };
+        active.next.drain(..step.len());
+        if active.next.is_empty() { active.choose(graphs.logits(), 0, eos) } else { Ok(()) }
+    }
+
+    /// Sends the matchers of rows away, whose masks are wanted after the step that follows.
+    fn send_masks(&mut self, rows: impl IntoIterator<Item = usize>) -> Result<()> {
+        for row in rows {
+            let generate = match &mut self.slots[row].active {
+                Some(Active { job: Job { task: Task::Generate(generate), .. }, .. }) => generate,
+                _ => continue,
+            };
+            if let Some(matcher) = generate.matcher.take() {
+                self.masks.send(row, matcher)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes all matchers back.
+    fn take_masks(&mut self) -> Result<()> {
+        let began = Instant::now();
+        let mut back = Vec::new();
+        while let Some(worked) = self.masks.take()? {
+            back.push(worked);
+        }
+        let waited = milliseconds(began.elapsed());
+        let count = back.len() as f64;
+        for Worked { row, matcher, time } in back {
+            let Some(active) = &mut self.slots[row].active else { continue };
+            if let Task::Generate(generate) = &mut active.job.task {
+                generate.matcher = Some(matcher);
+            }
+            if let Some(answer) = &mut active.answer {
+                answer.usage.mask_ms += milliseconds(time);
+                answer.usage.mask_wait_ms += waited / count;
+            }
+        }
+        Ok(())
     }
 
     /// Whether tokens are guessed ahead for a row: for a request that runs alone and takes the likeliest tokens, which
@@ -642,17 +728,26 @@ impl Worker {
 
     /// Computes a token of each of so many rows beside each other.
     fn decode_rows(&mut self, first: usize, count: usize) {
-        let tokens: Vec<u32> =
-            self.slots[first..first + count].iter().filter_map(|slot| slot.active.as_ref()?.next).collect();
+        let rows = first..first + count;
+        let next = |slot: &Slot| slot.active.as_ref()?.next.first().copied();
+        let tokens: Vec<u32> = self.slots[rows.clone()].iter().filter_map(next).collect();
         assert_eq!(tokens.len(), count, "every row has a token to add");
-        if let Err(error) = self.graphs.step_rows(&mut self.cache, first, &tokens) {
-            self.fail(first..first + count, &error);
+        let last =
+            |row: &usize| self.slots[*row].active.as_ref().is_some_and(|active| active.next.len() == 1);
+        let choosing: Vec<usize> = rows.clone().filter(last).collect();
+        let stepped =
+            self.send_masks(choosing).and_then(|()| self.graphs.step_rows(&mut self.cache, first, &tokens));
+        if let Err(error) = self.take_masks().and(stepped) {
+            self.fail(rows, &error);
             return;
         }
         for index in 0..count {
             let Self { graphs, slots, eos, .. } = self;
             let chosen = match &mut slots[first + index].active {
-                Some(active) => active.choose(graphs.logits(), index, eos),
+                Some(active) => {
+                    active.next.remove(0);
+                    if active.next.is_empty() { active.choose(graphs.logits(), index, eos) } else { Ok(()) }
+                }
                 None => Ok(()),
             };
             if let Err(stopped) = chosen {
@@ -664,8 +759,9 @@ impl Worker {
     /// Computes a token of the only answer there is, and tokens guessed to follow it: those that are what is chosen
     /// anyway come with the same step.
     fn decode_ahead(&mut self, row: usize) -> Result<(), Stopped> {
-        let Some(active) = &self.slots[row].active else { return Ok(()) };
-        let (Some(next), Task::Generate(generate)) = (active.next, &active.job.task) else { return Ok(()) };
+        let Some(active) = &mut self.slots[row].active else { return Ok(()) };
+        let Task::Generate(generate) = &mut active.job.task else { return Ok(()) };
+        let [next] = active.next[..] else { return self.decode_forced(row) };
         let mut known = self.cache.tokens(row).to_vec();
         known.push(next);
         let past = known.len() - 1;
@@ -673,21 +769,34 @@ impl Worker {
         // The last token that may be generated is never computed.
         let left = generate.max_tokens.saturating_sub(made + 1);
         let room = self.graphs.context().saturating_sub(known.len());
-        let guessed = draft(&known, active.draft.min(self.options.draft).min(left).min(room));
+        let mut guessed = draft(&known, active.draft.min(self.options.draft).min(left).min(room)).to_vec();
+        if let Some(matcher) = &mut generate.matcher {
+            guessed.truncate(matcher.validate(&guessed)?);
+        }
         let step: Vec<u32> = std::iter::once(next).chain(guessed.iter().copied()).collect();
         self.make_room(row, step.len())?;
+        self.send_masks([row])?;
         let wanted = if step.len() == 1 { Wanted::Last } else { Wanted::All };
-        self.graphs.step(&mut self.cache, row, &step, wanted)?;
+        let stepped = self.graphs.step(&mut self.cache, row, &step, wanted);
+        self.take_masks()?;
+        stepped?;
         let Self { graphs, slots, eos, cache, options, .. } = self;
         let Some(active) = &mut slots[row].active else { return Ok(()) };
         let mut right = 0;
         let mut outcome = Ok(());
         for index in 0..step.len() {
+            active.next.clear();
             outcome = active.choose(graphs.logits(), index, eos);
-            if outcome.is_err() || step.get(index + 1).copied() != active.next {
+            let guess = step.get(index + 1).copied();
+            if outcome.is_err() || guess.is_none() || guess != active.next.first().copied() {
                 break;
             }
             right += 1;
+            if active.next.len() > 1 {
+                // What follows has no choice: it is computed without being chosen.
+                active.next.remove(0);
+                break;
+            }
         }
         // What follows the first wrong guess is not what was said.
         cache.rewind(row, past + 1 + right);
@@ -718,32 +827,77 @@ impl Active {
             answer,
             began: Instant::now(),
             decoding: None,
-            next: None,
+            next: Vec::new(),
             beams: None,
             draft: DRAFT_START,
         }
     }
 
-    /// Chooses the next token after the `index`th of a step.
+    /// Chooses the next token after the `index`th of a step, and takes those that the answer's form puts behind it.
     fn choose(&mut self, logits: Logits<'_>, index: usize, eos: &[u32]) -> Result<(), Stopped> {
         let (Task::Generate(generate), Some(answer)) = (&mut self.job.task, &mut self.answer) else {
             return Ok(());
         };
-        let Generate { sampler, max_tokens, ignore_end, logprobs, events, .. } = &mut **generate;
-        let token = sampler.choose(logits.row(index));
-        self.next = Some(token);
-        answer.usage.completion_tokens += 1;
+        let Generate { sampler, matcher, logprobs, events, .. } = &mut **generate;
+        let began = Instant::now();
+        let allowed = matcher.as_mut().map(|matcher| matcher.mask()).transpose()?;
+        if allowed.is_some() {
+            // Nothing where it was worked out while the model ran.
+            let time = milliseconds(began.elapsed());
+            answer.usage.mask_ms += time;
+            answer.usage.mask_wait_ms += time;
+        }
+        let token = sampler.choose_from(logits.row(index), allowed);
         if let Some(top) = *logprobs {
             let score = score_of(logits.row(index), token, top);
             events.send(Ok(ModelEvent::Token(score))).map_err(|_| Stopped::Abandoned)?;
         }
-        if !*ignore_end && eos.contains(&token) {
+        self.accept(token, eos)?;
+        self.take_forced(eos)?;
+        Ok(())
+    }
+
+    /// Takes the tokens that the answer's form leaves no choice of. False where there is a choice.
+    fn take_forced(&mut self, eos: &[u32]) -> Result<bool, Stopped> {
+        let Task::Generate(generate) = &mut self.job.task else { return Ok(false) };
+        // What was not computed has no likelihood to tell.
+        let Some(matcher) = generate.matcher.as_mut().filter(|_| generate.logprobs.is_none()) else {
+            return Ok(false);
+        };
+        let forced = matcher.forced();
+        for token in &forced {
+            if let Task::Generate(generate) = &mut self.job.task {
+                generate.sampler.take(*token);
+            }
+            self.accept(*token, eos)?;
+            if let Some(answer) = &mut self.answer {
+                answer.usage.forced_tokens += 1;
+            }
+        }
+        Ok(!forced.is_empty())
+    }
+
+    /// Takes a token of the answer, which may be the last.
+    fn accept(&mut self, token: u32, eos: &[u32]) -> Result<(), Stopped> {
+        let (Task::Generate(generate), Some(answer)) = (&mut self.job.task, &mut self.answer) else {
+            return Ok(());
+        };
+        self.next.push(token);
+        answer.usage.completion_tokens += 1;
+        if !generate.ignore_end && eos.contains(&token) {
             return Err(Stopped::Reason(StopReason::EndOfTurn));
         }
-        if answer.take(token, events)? {
+        if answer.take(token, &generate.events)? {
             return Err(Stopped::Reason(StopReason::StopString));
         }
-        if answer.usage.completion_tokens as usize >= *max_tokens {
+        if let Some(matcher) = &mut generate.matcher {
+            matcher.commit(token)?;
+            if matcher.is_finished() {
+                // Nothing but the end can follow.
+                return Err(Stopped::Reason(StopReason::EndOfTurn));
+            }
+        }
+        if answer.usage.completion_tokens as usize >= generate.max_tokens {
             return Err(Stopped::Reason(generate.longest()));
         }
         Ok(())
@@ -751,7 +905,7 @@ impl Active {
 
     /// Whether the prompt is still being computed.
     fn is_prompting(&self) -> bool {
-        self.next.is_none() && self.beams.is_none()
+        self.next.is_empty() && self.beams.is_none()
     }
 
     /// Tells the best of the beams, as far as the search came. Gives another reason where a stop text ends it.

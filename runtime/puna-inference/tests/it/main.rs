@@ -4,6 +4,7 @@ mod batching;
 mod beams;
 mod cache;
 mod companion;
+mod constrained;
 mod dialects;
 mod folders;
 mod generate;

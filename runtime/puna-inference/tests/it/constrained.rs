@@ -1,0 +1,263 @@
+//! Answers that must have a form: calls of tools, and JSON. What is generated is held against `jsonschema`, which the
+//! generator does not use.
+
+use std::fs;
+
+use futures_util::future::join_all;
+use jsonschema::{Draft, Validator};
+use puna_core::{
+    BeamOptions, Completion, Constraint, Content, ErrorKind, GenerateOptions, GenerateRequest, Model,
+    StopReason, ToolChoice, ToolSchema,
+};
+use puna_inference::{CompletionRequest, OnnxModel};
+use serde_json::{Value, json};
+
+use crate::{answer, ask_with, bundled, load, load_with, read, toy::Toy};
+
+/// Definitions as agents have them.
+fn tools() -> Vec<ToolSchema> {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/tools/tools.json");
+    let tools: Vec<Value> =
+        serde_json::from_str(&fs::read_to_string(path).expect("the tools")).expect("JSON");
+    let text = |tool: &Value, key: &str| tool[key].as_str().expect("a text").to_owned();
+    tools
+        .iter()
+        .map(|tool| ToolSchema {
+            name: text(tool, "name"),
+            description: text(tool, "description"),
+            parameters: tool["parameters"].clone(),
+            output: None,
+        })
+        .collect()
+}
+
+fn validator(schema: &Value) -> Validator {
+    jsonschema::options()
+        .with_draft(Draft::Draft202012)
+        .should_validate_formats(true)
+        .build(schema)
+        .expect("a schema")
+}
+
+/// What the calls of a message are, each of which satisfies its tool's schema.
+fn calls(completion: &Completion, tools: &[ToolSchema]) -> Vec<String> {
+    let mut names = Vec::new();
+    for part in &completion.message.content {
+        match part {
+            Content::ToolCall(call) => {
+                let tool = tools
+                    .iter()
+                    .find(|tool| tool.name == call.name)
+                    .unwrap_or_else(|| panic!("no tool `{}`: {completion:?}", call.name));
+                let arguments = &call.arguments;
+                assert!(validator(&tool.parameters).is_valid(arguments), "{}: {arguments}", call.name);
+                names.push(call.name.clone());
+            }
+            // Only a call that was cut off is none.
+            Content::InvalidToolCall(call) => assert_eq!(completion.stop, StopReason::MaxTokens, "{call:?}"),
+            _ => {}
+        }
+    }
+    names
+}
+
+fn request(text: &str, seed: u64, choice: ToolChoice) -> GenerateRequest {
+    let mut request = ask_with(text, |options| {
+        options.temperature = 1.5;
+        options.seed = Some(seed);
+        options.max_tokens = Some(150);
+    });
+    request.tools = tools();
+    request.tool_choice = choice;
+    request
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_are_valid_whatever_is_drawn() {
+    let model = load(&bundled()).expect("the model");
+    let tools = tools();
+    let (mut free, mut called) = (0, 0);
+    for seed in 0..40 {
+        let tool = &tools[seed as usize % tools.len()];
+        let text = format!("Please use {}", tool.name);
+
+        let (_, completion) = answer(&model, request(&text, seed, ToolChoice::Auto)).await;
+        match calls(&completion, &tools).len() {
+            0 => free += 1,
+            _ => called += 1,
+        }
+
+        let (text_said, completion) = answer(&model, request(&text, seed, ToolChoice::None)).await;
+        assert!(calls(&completion, &tools).is_empty() && !text_said.is_empty());
+
+        let (said, completion) = answer(&model, request(&text, seed, ToolChoice::Required)).await;
+        assert_eq!(said, "");
+        assert!(completion.stop != StopReason::ToolCalls || !calls(&completion, &tools).is_empty());
+        assert!(completion.usage.forced_tokens > 0, "{:?}", completion.usage);
+
+        let mut named = request(&text, seed, ToolChoice::Named(tool.name.clone()));
+        named.parallel_tool_calls = false;
+        let (_, completion) = answer(&model, named).await;
+        let names = calls(&completion, &tools);
+        assert!(names.iter().all(|name| *name == tool.name) && names.len() <= 1, "{names:?}");
+        assert_eq!(names.len(), usize::from(completion.stop == StopReason::ToolCalls), "{completion:?}");
+    }
+    assert!(free > 0 && called > 0, "{free} answers of free text, {called} calls");
+}
+
+/// Every schema of the suite that can be held, and those of the tools, from the model as it is and from nearly even
+/// chances for every token, as random weights give them.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_answers_satisfy_their_schemas() {
+    let suite =
+        concat!(env!("CARGO_MANIFEST_DIR"), "/../puna-text/tests/constraint/json_schema_test_suite.json");
+    let suite: Vec<Value> =
+        serde_json::from_str(&fs::read_to_string(suite).expect("the suite")).expect("JSON");
+    let model = load_with(&bundled(), |options| options.queue = 4096).expect("the model");
+    let held = |schema: &Value| match model.unconstrained(schema) {
+        Ok(left_out) => left_out.is_empty(),
+        Err(error) => {
+            assert_eq!(error.kind(), ErrorKind::InvalidInput, "{schema}: {error}");
+            false
+        }
+    };
+    let suite = suite.iter().map(|case| case["schema"].clone());
+    let tools = tools().into_iter().map(|tool| tool.parameters);
+    let schemas: Vec<Value> = suite.chain(tools).filter(held).collect();
+    let mut finished = Vec::new();
+    for temperature in [0.8, 20.0] {
+        let runs = schemas.iter().flat_map(|schema| (0..4).map(move |seed| (schema, seed)));
+        let runs = runs.map(|(schema, seed)| run(&model, schema, seed, temperature));
+        finished.push(join_all(runs).await.into_iter().filter(|finished| *finished).count());
+    }
+    println!("{finished:?} pairs of {} schemas and 4 seeds", schemas.len());
+    assert!(finished.iter().sum::<usize>() > 1_000, "{finished:?} pairs of schema and seed came to an end");
+    assert!(finished[1] > 300, "{finished:?}");
+}
+
+/// Whether an answer came to an end, which then satisfies its schema.
+async fn run(model: &OnnxModel, schema: &Value, seed: u64, temperature: f32) -> bool {
+    let prompt = model.tokens("{").expect("tokens");
+    let options =
+        GenerateOptions { temperature, seed: Some(seed), max_tokens: Some(80), ..GenerateOptions::default() };
+    // Even chances seldom end a text by themselves.
+    let ends = ["\"", "}", "]", "\"}"].map(|text| model.tokens(text).expect("tokens"));
+    let logit_bias =
+        ends.iter().flatten().map(|token| (*token, if temperature > 1.0 { 100.0 } else { 0.0 })).collect();
+    let constraint = Some(Constraint::JsonSchema(schema.clone()));
+    let request =
+        CompletionRequest { prompt, options, logit_bias, constraint, ..CompletionRequest::default() };
+    let stream = model.complete(request).unwrap_or_else(|error| panic!("{schema}: {error}"));
+    let (text, completion) = read(stream).await.unwrap_or_else(|error| panic!("{schema}: {error}"));
+    if completion.stop != StopReason::EndOfTurn {
+        return false;
+    }
+    let value: Value =
+        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{schema}: {error}: {text}"));
+    assert!(validator(schema).is_valid(&value), "{text} is not of {schema}");
+    true
+}
+
+/// Tokens that are forced, guessed, computed beside others or found in a cache change no answer.
+#[tokio::test(flavor = "multi_thread")]
+async fn in_whatever_way_it_is_computed() {
+    // Its logits are the same to the bit in whatever company.
+    let toy = Toy { ends: true, ..Toy::default() }.folder(2048, None);
+    let mut requests = Vec::new();
+    for (number, tool) in tools().into_iter().enumerate() {
+        let mut required =
+            request(&format!("{} {}", tool.name, "word ".repeat(number * 9)), 0, ToolChoice::Required);
+        required.options.temperature = 0.0;
+        let mut schema = required.clone();
+        schema.tools = Vec::new();
+        schema.tool_choice = ToolChoice::Auto;
+        schema.constraint = Some(Constraint::JsonSchema(tool.parameters));
+        requests.extend([required, schema]);
+    }
+    let plain = load_with(toy.path(), |options| options.draft_tokens = 0).expect("the model");
+    let mut expected = Vec::new();
+    for request in &requests {
+        // No token is forced where all are told.
+        let told = GenerateRequest { logprobs: Some(0), ..request.clone() };
+        let (_, completion) = answer(&plain, told).await;
+        assert_eq!(completion.usage.forced_tokens, 0);
+        expected.push((completion.message, completion.stop));
+    }
+    let forced = |completions: Vec<(String, Completion)>| {
+        let forced: u64 = completions.iter().map(|(_, completion)| completion.usage.forced_tokens).sum();
+        assert!(forced > 100, "{forced} tokens");
+        completions
+            .into_iter()
+            .map(|(_, completion)| (completion.message, completion.stop))
+            .collect::<Vec<_>>()
+    };
+    for slots in [1, 3, 8] {
+        let model = load_with(toy.path(), |options| options.slots = slots).expect("the model");
+        for _ in 0..2 {
+            let together = join_all(requests.iter().map(|request| answer(&model, request.clone()))).await;
+            assert_eq!(forced(together), expected, "{slots} slots");
+        }
+        let mut alone = Vec::new();
+        for request in &requests {
+            alone.push(answer(&model, request.clone()).await);
+        }
+        assert_eq!(forced(alone), expected, "{slots} slots, alone");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn expressions_and_grammars() {
+    let model = load(&bundled()).expect("the model");
+    for (constraint, pattern) in [
+        (Constraint::Regex("(yes|no), [0-9]{3}".to_owned()), &["yes, ", "no, "]),
+        (Constraint::Lark("start: (\"left\" | \"right\") \"!\"".to_owned()), &["left!", "right!"]),
+    ] {
+        let mut request = ask_with("Which way?", |options| options.max_tokens = Some(20));
+        request.constraint = Some(constraint);
+        let (text, completion) = answer(&model, request).await;
+        assert_eq!(completion.stop, StopReason::EndOfTurn);
+        assert!(pattern.iter().any(|start| text.starts_with(start)), "{text}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_held_is_told() {
+    let model = load(&bundled()).expect("the model");
+    let deep = (0..300).fold(json!({}), |inner, _| json!({"properties": {"a": inner}}));
+    let beam = Some(BeamOptions::default());
+    let base = || request("Hello", 1, ToolChoice::Auto);
+    let schema = |schema: Value| GenerateRequest {
+        constraint: Some(Constraint::JsonSchema(schema)),
+        tools: Vec::new(),
+        ..base()
+    };
+    for (request, kind, told) in [
+        (schema(json!(false)), ErrorKind::InvalidInput, ""),
+        (schema(json!({"$ref": "https://example.com/schema.json"})), ErrorKind::InvalidInput, "example.com"),
+        (schema(deep), ErrorKind::ResourceExhausted, "deep"),
+        (
+            GenerateRequest { tool_choice: ToolChoice::Named("nothing".to_owned()), ..base() },
+            ErrorKind::NotFound,
+            "`nothing`",
+        ),
+        (
+            GenerateRequest { tools: Vec::new(), tool_choice: ToolChoice::Required, ..base() },
+            ErrorKind::InvalidInput,
+            "no tool",
+        ),
+        (
+            GenerateRequest { options: GenerateOptions { beam, ..Default::default() }, ..base() },
+            ErrorKind::InvalidInput,
+            "`beam`",
+        ),
+    ] {
+        let error = model.generate(request).await.err().expect("an error");
+        assert_eq!(error.kind(), kind, "{error}");
+        assert!(error.to_string().contains(told), "no `{told}` in {error}");
+    }
+    // The engine goes on, also without holding calls.
+    answer(&model, base()).await;
+    let free = load_with(&bundled(), |options| options.constrain_calls = false).expect("the model");
+    let (_, completion) = answer(&free, base()).await;
+    assert_eq!(completion.usage.forced_tokens, 0);
+}
