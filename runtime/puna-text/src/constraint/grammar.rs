@@ -46,6 +46,8 @@ pub(super) fn write(
     writer.rule("start", &start);
     let mut grammars = vec![GrammarWithLexer::from_lark(writer.rules)];
     grammars.append(&mut writer.parts);
+    writer.left_out.sort_unstable();
+    writer.left_out.dedup();
     Ok((TopLevelGrammar { grammars, max_tokens: None }, writer.left_out))
 }
 
@@ -152,6 +154,7 @@ impl Writer {
             }
             Some(Constraint::Regex(source)) => {
                 check_source("regular expression", source)?;
+                schema::patterns::check_size("regular expression", source)?;
                 Ok(self.source(GrammarWithLexer::from_regex(source)))
             }
             Some(Constraint::Lark(source)) => {

@@ -37,8 +37,11 @@ fn compile(
     compiled
 }
 
-/// Calls in a dialect's form; each is `name`, arguments as JSON, arguments as Python.
-fn turn(dialect: Dialect, calls: &[(&str, &str, &str)]) -> String {
+/// A call: the tool's name, its arguments as JSON, and as Python.
+type Call = (&'static str, &'static str, &'static str);
+
+/// Calls in a dialect's form.
+fn turn(dialect: Dialect, calls: &[Call]) -> String {
     let json = |key: &'static str| {
         calls
             .iter()
@@ -59,11 +62,11 @@ fn turn(dialect: Dialect, calls: &[(&str, &str, &str)]) -> String {
     }
 }
 
-const ROME: (&str, &str, &str) = ("weather", r#"{"city": "Rome", "days": 3}"#, r#"city="Rome", days=3"#);
-const NOW: (&str, &str, &str) = ("now", "{}", "");
+const ROME: Call = ("weather", r#"{"city": "Rome", "days": 3}"#, r#"city="Rome", days=3"#);
+const NOW: Call = ("now", "{}", "");
 
 /// Calls, and whether they satisfy the tools' schemas.
-const CALLS: &[(&[(&str, &str, &str)], bool)] = &[
+const CALLS: &[(&[Call], bool)] = &[
     (&[ROME], true),
     (&[NOW], true),
     (&[("weather", r#"{"city": "Rome"}"#, r#"city="Rome""#)], true),

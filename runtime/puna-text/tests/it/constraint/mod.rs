@@ -1,6 +1,7 @@
 //! What may come next, so that an answer has its form.
 
 mod calls;
+mod hostile;
 mod schemas;
 
 use std::sync::{Arc, LazyLock};
