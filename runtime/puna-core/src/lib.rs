@@ -24,7 +24,7 @@ pub use message::{
 };
 pub use model::{
     Completion, Constraint, DryOptions, GenerateOptions, GenerateRequest, Model, ModelEvent, ModelInfo,
-    ModelStream, StopReason, TokenScore, ToolChoice, Usage,
+    ModelStream, StopReason, TokenScore, ToolCallDelta, ToolChoice, Usage,
 };
 pub use tokio_util::sync::CancellationToken;
 pub use tool::{Tool, ToolContext, ToolError, ToolErrorKind, ToolSchema};

@@ -196,10 +196,26 @@ pub struct TokenScore {
 pub enum ModelEvent {
     /// More text of the answer; never a part of a character, never the text of a tool call.
     TextDelta(String),
+    /// More of a tool call while it is written.
+    ToolCallDelta(ToolCallDelta),
     /// A token that was generated, where [`GenerateRequest::logprobs`] asks for it.
     Token(TokenScore),
     /// The end.
     Finished(Completion),
+}
+
+/// More of a tool call while it is written, to show it: what counts is the message in [`ModelEvent::Finished`],
+/// in which the call may turn out to be invalid.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ToolCallDelta {
+    /// Which of the message's calls, from 0, the invalid ones counted.
+    pub index: usize,
+    /// The call's id.
+    pub id: String,
+    /// The tool's name.
+    pub name: String,
+    /// The next characters of the arguments as JSON; none with a call's first delta at times.
+    pub arguments: String,
 }
 
 /// A stream of [`ModelEvent`]s.

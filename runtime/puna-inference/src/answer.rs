@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use puna_core::{Completion, Content, Message, ModelEvent, Result, Role, StopReason, Usage};
-use puna_text::{StopMatcher, StreamDecoder, Tokenizer, ToolCallParser};
+use puna_core::{Completion, Content, Message, ModelEvent, Result, Role, StopReason, ToolCallDelta, Usage};
+use puna_text::{Dialect, Parsed, ParsedEvent, StopMatcher, StreamDecoder, Tokenizer, ToolCallParser};
 
 use crate::engine::{Events, Stopped};
 
@@ -18,20 +18,22 @@ pub(crate) struct Answer {
     /// The text, where there is no parser to collect it.
     text: String,
     /// What was not sent yet, and when something last was.
-    pending: String,
+    pending: Pending,
     sent: Option<Instant>,
     pub(crate) usage: Usage,
 }
 
 impl Answer {
-    /// An answer that ends at one of the stop strings, and in which `calls` says that text may be a tool call.
-    pub(crate) fn new(tokenizer: Tokenizer, stop: &[String], calls: bool) -> Self {
+    /// An answer that ends at one of the stop strings. With a dialect, tool calls are read in it.
+    pub(crate) fn new(tokenizer: Tokenizer, stop: &[String], calls: Option<Dialect>) -> Self {
+        // Where no call is read, its marks are as little to be seen as other special tokens.
+        let marks = calls.map_or(&[][..], Dialect::marks);
         Self {
-            decoder: StreamDecoder::new(tokenizer),
+            decoder: StreamDecoder::new(tokenizer).keeping(marks),
             stop: StopMatcher::new(stop.iter().cloned()),
-            parser: calls.then(|| ToolCallParser::new("call_")),
+            parser: calls.map(|dialect| ToolCallParser::new(dialect, "call_")),
             text: String::new(),
-            pending: String::new(),
+            pending: Pending::default(),
             sent: None,
             usage: Usage::default(),
         }
@@ -47,28 +49,29 @@ impl Answer {
     }
 
     fn send(&mut self, text: &str, events: &Events) -> Result<(), Stopped> {
-        let shown = match &mut self.parser {
-            Some(parser) => parser.push(text).text,
+        match &mut self.parser {
+            Some(parser) => self.pending.add(parser.push(text)),
             None => {
                 self.text.push_str(text);
-                text.to_owned()
+                self.pending.add_text(text);
             }
-        };
-        self.pending.push_str(&shown);
-        if self.pending.is_empty() || self.sent.is_some_and(|sent| sent.elapsed() < SEND_INTERVAL) {
+        }
+        if self.pending.events.is_empty() || self.sent.is_some_and(|sent| sent.elapsed() < SEND_INTERVAL) {
             return Ok(());
         }
         self.sent = Some(Instant::now());
-        let text = std::mem::take(&mut self.pending);
-        events.send(Ok(ModelEvent::TextDelta(text))).map_err(|_| Stopped::Abandoned)
+        for event in std::mem::take(&mut self.pending.events) {
+            events.send(Ok(event)).map_err(|_| Stopped::Abandoned)?;
+        }
+        Ok(())
     }
 
     /// Ends the answer and sends what is left of it. The reader may have gone meanwhile.
     pub(crate) fn end(self, stop: StopReason, events: &Events) {
         match self.finish(stop) {
             Ok((rest, completion)) => {
-                if !rest.is_empty() {
-                    let _ = events.send(Ok(ModelEvent::TextDelta(rest)));
+                for event in rest {
+                    let _ = events.send(Ok(event));
                 }
                 let _ = events.send(Ok(ModelEvent::Finished(completion)));
             }
@@ -78,8 +81,8 @@ impl Answer {
         }
     }
 
-    /// The text that was not sent yet, and the whole answer.
-    fn finish(mut self, stop: StopReason) -> Result<(String, Completion)> {
+    /// What was not sent yet, and the whole answer.
+    fn finish(mut self, stop: StopReason) -> Result<(Vec<ModelEvent>, Completion)> {
         let mut rest = String::new();
         if !self.stop.stopped() {
             if let Some(text) = self.decoder.finish()? {
@@ -89,12 +92,13 @@ impl Answer {
         }
         let content = match self.parser {
             Some(mut parser) => {
-                let pushed = parser.push(&rest);
+                self.pending.add(parser.push(&rest));
                 let (held, content) = parser.finish();
-                rest = pushed.text + &held.text;
+                self.pending.add(held);
                 content
             }
             None => {
+                self.pending.add_text(&rest);
                 self.text.push_str(&rest);
                 if self.text.is_empty() { Vec::new() } else { vec![Content::Text { text: self.text }] }
             }
@@ -103,8 +107,52 @@ impl Answer {
             content.iter().any(|part| matches!(part, Content::ToolCall(_) | Content::InvalidToolCall(_)));
         let stop = if called && stop == StopReason::EndOfTurn { StopReason::ToolCalls } else { stop };
         Ok((
-            self.pending + &rest,
+            self.pending.events,
             Completion { message: Message { role: Role::Assistant, content }, stop, usage: self.usage },
         ))
+    }
+}
+
+/// What was not sent yet, joined where it is of one kind.
+#[derive(Default)]
+struct Pending {
+    events: Vec<ModelEvent>,
+    /// The id and name of the call that is being written.
+    call: (String, String),
+}
+
+impl Pending {
+    fn add(&mut self, parsed: Parsed) {
+        for event in parsed.events {
+            match event {
+                ParsedEvent::Text(text) => self.add_text(&text),
+                ParsedEvent::CallStarted { index, id, name } => {
+                    self.call = (id, name);
+                    self.add_arguments(index, "");
+                }
+                ParsedEvent::ArgumentsDelta { index, text } => self.add_arguments(index, &text),
+                // The message tells how the calls ended.
+                _ => {}
+            }
+        }
+    }
+
+    fn add_text(&mut self, text: &str) {
+        match self.events.last_mut() {
+            _ if text.is_empty() => {}
+            Some(ModelEvent::TextDelta(last)) => last.push_str(text),
+            _ => self.events.push(ModelEvent::TextDelta(text.to_owned())),
+        }
+    }
+
+    fn add_arguments(&mut self, index: usize, text: &str) {
+        match self.events.last_mut() {
+            Some(ModelEvent::ToolCallDelta(last)) if last.index == index => last.arguments.push_str(text),
+            _ => {
+                let (id, name) = self.call.clone();
+                let arguments = text.to_owned();
+                self.events.push(ModelEvent::ToolCallDelta(ToolCallDelta { index, id, name, arguments }));
+            }
+        }
     }
 }

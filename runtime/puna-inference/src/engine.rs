@@ -11,6 +11,7 @@ use std::{
 };
 
 use puna_core::{CancellationToken, Error, ErrorKind, ModelEvent, Result, StopReason, TokenScore};
+use puna_text::Dialect;
 use serde::Serialize;
 use tokio::sync::{mpsc::UnboundedSender, oneshot};
 
@@ -47,8 +48,8 @@ pub(crate) struct Generate {
     /// Whether `max_tokens` is what the caller asked for, not what the context leaves.
     pub asked: bool,
     pub stop: Vec<String>,
-    /// Whether text may be a tool call.
-    pub calls: bool,
+    /// The dialect in which text may be a tool call.
+    pub calls: Option<Dialect>,
     /// Whether the tokens that end an answer do not end this one.
     pub ignore_end: bool,
     /// Whether every token is told with its likelihood, and how many likelier ones with it.

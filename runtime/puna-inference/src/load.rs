@@ -1,7 +1,7 @@
 use std::path::{Path, PathBuf};
 
 use puna_core::{Error, ErrorKind, Result};
-use puna_text::{ChatTemplate, Tokenizer};
+use puna_text::{ChatTemplate, Dialect, Tokenizer};
 use serde::Serialize;
 
 use crate::{
@@ -96,6 +96,8 @@ pub struct ModelDetails {
     pub logits_type: String,
     /// Whether there is a chat template, and whether it has a place for tools.
     pub template: TemplateKind,
+    /// The form in which tool calls are read: what the template or the vocabulary shows, else Llama's JSON.
+    pub dialect: Dialect,
     /// Whether a prompt's step gives logits for its last position alone.
     pub last_logits_only: bool,
     /// Whether answers are computed together in one step.
@@ -187,6 +189,7 @@ pub(crate) fn load(runtime: &Runtime, folder: &Path, options: &LoadOptions) -> R
             Some(template) if template.takes_tools() => TemplateKind::ChatWithTools,
             Some(_) => TemplateKind::Chat,
         },
+        dialect: template.as_ref().and_then(ChatTemplate::dialect).unwrap_or_default(),
         last_logits_only: layout.last_logits_only || layout.logits_to_keep.is_some(),
         batches: graph.batches(),
         slots: options.slots,

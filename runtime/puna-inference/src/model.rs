@@ -351,7 +351,7 @@ impl OnnxModel {
                 asked: asked.is_some(),
                 sampler,
                 stop: request.options.stop,
-                calls: !request.tools.is_empty(),
+                calls: (!request.tools.is_empty()).then_some(self.details.dialect),
                 ignore_end,
                 logprobs: request.logprobs.map(|top| top as usize),
                 events,

@@ -11,7 +11,8 @@ const MAX_BROKEN: usize = 3;
 
 /// Turns tokens into text as they come, and never gives out a part of a character.
 ///
-/// The pieces joined are what [`Tokenizer::decode`] gives for all tokens at once.
+/// The pieces joined are what [`Tokenizer::decode`] gives for all tokens at once, with the kept special tokens
+/// between.
 #[derive(Debug)]
 pub struct StreamDecoder {
     tokenizer: Tokenizer,
@@ -21,12 +22,25 @@ pub struct StreamDecoder {
     given: usize,
     /// How many tokens were in the window when its text was last whole.
     whole: usize,
+    /// Special tokens that are given as text.
+    kept: Vec<(u32, &'static str)>,
 }
 
 impl StreamDecoder {
     /// A decoder at the start of an answer.
     pub fn new(tokenizer: Tokenizer) -> Self {
-        Self { tokenizer, window: Vec::new(), given: 0, whole: 0 }
+        Self { tokenizer, window: Vec::new(), given: 0, whole: 0, kept: Vec::new() }
+    }
+
+    /// Gives these tokens as text even where they are special, as parsers need the
+    /// [marks](crate::Dialect::marks) of a dialect. All other special tokens are left out.
+    #[must_use]
+    pub fn keeping(mut self, tokens: &'static [&'static str]) -> Self {
+        let special = self.tokenizer.special_tokens();
+        let special = tokens.iter().filter(|token| special.iter().any(|special| special == *token));
+        let known = special.filter_map(|token| Some((self.tokenizer.token_to_id(token)?, *token)));
+        self.kept = known.collect();
+        self
     }
 
     /// Takes a token, and gives the text that is complete with it, if any.
@@ -34,6 +48,11 @@ impl StreamDecoder {
     /// # Errors
     /// [`Internal`](puna_core::ErrorKind::Internal) when the tokenizer itself fails.
     pub fn push(&mut self, id: u32) -> Result<Option<String>> {
+        if let Some(&(_, token)) = self.kept.iter().find(|(kept, _)| *kept == id) {
+            // A character that is not complete here never will be.
+            let before = self.finish()?.unwrap_or_default();
+            return Ok(Some(before + token));
+        }
         self.window.push(id);
         let text = self.tokenizer.decode(&self.window)?;
         // A character that is not complete decodes to one replacement character with byte-level tokenizers;

@@ -18,7 +18,7 @@ mod stop;
 mod template;
 mod tokenizer;
 
-pub use calls::{Parsed, ToolCallParser};
+pub use calls::{Parsed, ParsedEvent, ToolCallParser};
 pub use constraint::{
     AnswerForm, Compiled, ConstraintCompiler, MAX_COMBINED_PATTERNS, MAX_COUNT, MAX_GRAMMAR_BYTES,
     MAX_OPTIONAL_PROPERTIES, MAX_PATTERN_BYTES, MAX_SCHEMA_BYTES, MAX_SCHEMA_DEFINITIONS, MAX_SCHEMA_DEPTH,

@@ -5,7 +5,7 @@ use puna_core::{Content, Error, ErrorKind, Message, Result, Role, ToolOutcome, T
 use serde_json::{Map, Value, json};
 
 use crate::{
-    Tokenizer, files,
+    Dialect, Tokenizer, files,
     python_json::{self, python_json},
 };
 
@@ -33,6 +33,7 @@ pub struct ChatTemplate {
     eos: String,
     special: Vec<String>,
     takes_tools: bool,
+    dialect: Option<Dialect>,
 }
 
 /// A conversation as text. What was said in it cannot turn into special tokens.
@@ -93,12 +94,10 @@ impl ChatTemplate {
         let bos = token_text(&config["bos_token"])
             .or_else(|| tokenizer.token_to_id("<|begin_of_text|>").map(|_| "<|begin_of_text|>".to_owned()));
         let eos = token_text(&config["eos_token"]);
-        Self::new(
-            template,
-            bos.unwrap_or_default(),
-            eos.unwrap_or_default(),
-            tokenizer.special_tokens().to_vec(),
-        )
+        let dialect = Dialect::detect(&template, |token| tokenizer.token_to_id(token).is_some());
+        let (bos, eos) = (bos.unwrap_or_default(), eos.unwrap_or_default());
+        let template = Self::new(template, bos, eos, tokenizer.special_tokens().to_vec())?;
+        Ok(Self { dialect, ..template })
     }
 
     /// A template from its text. `special` are the tokens that nothing said may become.
@@ -121,12 +120,18 @@ impl ChatTemplate {
         environment.add_function("raise_exception", raise_exception);
         environment.add_function("strftime_now", strftime_now);
         let takes_tools = template.contains("tools");
-        Ok(Self { environment: parse(environment, template)?, bos, eos, special, takes_tools })
+        let dialect = Dialect::detect(&template, |token| special.iter().any(|special| special == token));
+        Ok(Self { environment: parse(environment, template)?, bos, eos, special, takes_tools, dialect })
     }
 
     /// Whether the template has a place for tools.
     pub fn takes_tools(&self) -> bool {
         self.takes_tools
+    }
+
+    /// The form in which the model writes its tool calls, where the template or the vocabulary shows one.
+    pub fn dialect(&self) -> Option<Dialect> {
+        self.dialect
     }
 
     /// A conversation as a prompt that ends where the assistant begins to speak.

@@ -22,6 +22,7 @@ use std::{
 use futures_util::StreamExt;
 use puna_core::{
     Completion, Error, GenerateOptions, GenerateRequest, Message, Model, ModelEvent, ModelStream,
+    ToolCallDelta,
 };
 use puna_inference::{LoadOptions, OnnxModel, Runtime};
 
@@ -69,14 +70,27 @@ fn ask_with(text: &str, change: impl FnOnce(&mut GenerateOptions)) -> GenerateRe
     request
 }
 
-/// The deltas joined, and the end.
+/// The deltas of the text joined, and the end. Those of the calls are the calls.
 async fn read(mut stream: ModelStream) -> Result<(String, Completion), Error> {
     let mut text = String::new();
+    let mut calls: Vec<ToolCallDelta> = Vec::new();
     while let Some(event) = stream.next().await {
         match event? {
             ModelEvent::TextDelta(delta) => text.push_str(&delta),
+            ModelEvent::ToolCallDelta(delta) => {
+                match calls.last_mut().filter(|call| call.index == delta.index) {
+                    Some(call) => call.arguments.push_str(&delta.arguments),
+                    None => calls.push(delta),
+                }
+            }
             ModelEvent::Finished(completion) => {
                 assert!(stream.next().await.is_none(), "nothing comes after the end");
+                for call in completion.message.tool_calls() {
+                    let told = calls.iter().find(|told| told.id == call.id).expect("the call's deltas");
+                    assert_eq!(told.name, call.name);
+                    let arguments: serde_json::Value = serde_json::from_str(&told.arguments).expect("JSON");
+                    assert_eq!(arguments, call.arguments);
+                }
                 return Ok((text, completion));
             }
             other => panic!("an unknown event {other:?}"),

@@ -3,7 +3,7 @@
 use std::fs;
 
 use proptest::prelude::*;
-use puna_text::{StreamDecoder, Tokenizer};
+use puna_text::{Dialect, StreamDecoder, Tokenizer};
 use serde_json::{Map, json};
 
 use crate::tokenizer;
@@ -155,4 +155,35 @@ proptest! {
     fn any_bytes_give_what_decoding_them_at_once_gives(ids in prop::collection::vec(0u32..320, 0..200)) {
         check(&tokenizer(), &ids);
     }
+}
+
+/// Marks of calls reach the parser where they are special tokens, and no other special token does.
+#[test]
+fn kept_special_tokens_are_text() {
+    let tokenizer = tokenizer();
+    let text = |text: &str| tokenizer.encode_text(text).expect("tokens");
+    let ids: Vec<u32> = [
+        text("Zür"),
+        named(&tokenizer, &["<|eom_id|>", "<|python_tag|>", "<|eot_id|>"]),
+        text("ich 🦙"),
+        named(&tokenizer, &["<|python_tag|>"]),
+        // A character that the mark cuts.
+        text("🦙")[..1].to_vec(),
+        named(&tokenizer, &["<|python_tag|>"]),
+        text(" end"),
+    ]
+    .concat();
+    let stream = |kept: &'static [&'static str]| {
+        let mut decoder = StreamDecoder::new(tokenizer.clone()).keeping(kept);
+        let mut given: String =
+            ids.iter().filter_map(|id| decoder.push(*id).expect("a known token")).collect();
+        given.extend(decoder.finish().expect("a known token"));
+        given
+    };
+    assert_eq!(
+        stream(Dialect::LlamaJson.marks()),
+        format!("Zür<|python_tag|>ich 🦙<|python_tag|>{BROKEN}<|python_tag|> end")
+    );
+    assert_eq!(stream(&[]), tokenizer.decode(&ids).expect("known tokens"));
+    assert_eq!(stream(Dialect::Mistral.marks()), stream(&[]), "what the vocabulary has not");
 }

@@ -3,6 +3,7 @@
 mod calls;
 mod constraint;
 mod decode;
+mod dialect;
 mod stop;
 mod template;
 mod tokenizer;

@@ -2,6 +2,7 @@
 
 mod calls;
 mod hostile;
+mod parsed;
 mod schemas;
 
 use std::sync::{Arc, LazyLock};

@@ -22,7 +22,7 @@ fn suite() -> Vec<Case> {
     serde_json::from_str(include_str!("../../constraint/json_schema_test_suite.json")).expect("the extract")
 }
 
-fn validator(schema: &Value) -> Validator {
+pub(super) fn validator(schema: &Value) -> Validator {
     jsonschema::options()
         .with_draft(Draft::Draft202012)
         .should_validate_formats(true)
@@ -79,7 +79,7 @@ fn the_test_suite_of_json_schema() {
 }
 
 /// Tools as hosts declare them.
-fn tools() -> Vec<ToolSchema> {
+pub(super) fn tools() -> Vec<ToolSchema> {
     let tools: Vec<Value> =
         serde_json::from_str(include_str!("../../constraint/tools.json")).expect("the tools");
     tools
