@@ -20,8 +20,9 @@ mod tokenizer;
 
 pub use calls::{Parsed, ParsedEvent, ToolCallParser};
 pub use constraint::{
-    AnswerForm, Compiled, ConstraintCompiler, MAX_COUNT, MAX_GRAMMAR_BYTES, MAX_PATTERN_BYTES,
-    MAX_SCHEMA_BYTES, MAX_SCHEMA_DEFINITIONS, MAX_SCHEMA_DEPTH, MAX_SCHEMA_NODES, Mask, Matcher,
+    AnswerForm, Compiled, ConstraintCompiler, MAX_COMBINED_PATTERNS, MAX_COUNT, MAX_GRAMMAR_BYTES,
+    MAX_OPTIONAL_PROPERTIES, MAX_PATTERN_BYTES, MAX_SCHEMA_BYTES, MAX_SCHEMA_DEFINITIONS, MAX_SCHEMA_DEPTH,
+    MAX_SCHEMA_NODES, Mask, Matcher,
 };
 pub use decode::StreamDecoder;
 pub use dialect::Dialect;

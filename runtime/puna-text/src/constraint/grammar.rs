@@ -23,8 +23,16 @@ const ANSWER_SPACING: (&str, &str) = (", ?", ": ?");
 /// Any text.
 const ANY: &str = "/(?s:.*)/";
 
-/// Blanks.
-const BLANKS: &str = r"/[ \t\r\n]*/";
+/// Blanks, of which a line may begin with any number.
+const BLANKS: &str = r"/\s*/";
+
+/// What stands before a call within free text: nothing, or lines.
+const LINES: &str = "/(?s:(.*\\n)?)/";
+
+/// What Llama may write around calls, in its tokens' names.
+const PYTHON_TAG: &str = "<|python_tag|>";
+const PYTHON_START: &str = "<|python_start|>";
+const PYTHON_END: &str = "<|python_end|>";
 
 /// Writes the grammar, and tells what of the schemas it does not hold.
 pub(super) fn write(
@@ -46,6 +54,8 @@ pub(super) fn write(
     writer.rule("start", &start);
     let mut grammars = vec![GrammarWithLexer::from_lark(writer.rules)];
     grammars.append(&mut writer.parts);
+    writer.left_out.sort_unstable();
+    writer.left_out.dedup();
     Ok((TopLevelGrammar { grammars, max_tokens: None }, writer.left_out))
 }
 
@@ -152,6 +162,7 @@ impl Writer {
             }
             Some(Constraint::Regex(source)) => {
                 check_source("regular expression", source)?;
+                schema::patterns::check_size("regular expression", source)?;
                 Ok(self.source(GrammarWithLexer::from_regex(source)))
             }
             Some(Constraint::Lark(source)) => {
@@ -175,33 +186,8 @@ impl Writer {
     ) -> Result<String> {
         let free = *form.choice == ToolChoice::Auto && form.answer.is_none();
         match form.dialect {
-            Dialect::LlamaJson => {
-                let tag = vocabulary.special("<|python_tag|>").map(|token| format!("<[{token}]>"));
-                self.llama_calls(form, tools, tag.as_deref(), free)
-            }
-            Dialect::Pythonic => {
-                let mut calls = Vec::new();
-                for tool in tools {
-                    let prepared = self.prepare(&tool.name, &parameters(tool))?;
-                    calls.push((
-                        literal(&format!("{}(", tool.name)),
-                        python::arguments(self, &tool.name, &prepared)?,
-                    ));
-                }
-                // The bracket belongs to the first call's name: by itself it may begin a text.
-                let first: Vec<_> = tools
-                    .iter()
-                    .zip(&calls)
-                    .map(|(tool, (_, arguments))| {
-                        format!("{} {arguments} \")\"", literal(&format!("[{}(", tool.name)))
-                    })
-                    .collect();
-                let next: Vec<_> =
-                    calls.iter().map(|(open, arguments)| format!("{open} {arguments} \")\"")).collect();
-                self.rule("first", &first.join(" | "));
-                self.rule("call", &next.join(" | "));
-                Ok(if form.parallel { "first (\", \" call)* \"]\"" } else { "first \"]\"" }.to_owned())
-            }
+            Dialect::LlamaJson => self.llama_calls(form, tools, vocabulary, free),
+            Dialect::Pythonic => self.python_calls(form, tools, vocabulary, free),
             Dialect::Hermes => {
                 self.json_calls(tools)?;
                 let (open, close) = (token(vocabulary, "<tool_call>"), token(vocabulary, "</tool_call>"));
@@ -245,14 +231,48 @@ impl Writer {
         Ok(())
     }
 
+    /// Calls as Python writes them.
+    fn python_calls(
+        &mut self,
+        form: &AnswerForm<'_>,
+        tools: &[ToolSchema],
+        vocabulary: &Vocabulary,
+        free: bool,
+    ) -> Result<String> {
+        let (mut first, mut next, mut behind) = (Vec::new(), Vec::new(), Vec::new());
+        for (index, tool) in tools.iter().enumerate() {
+            let prepared = self.prepare(&tool.name, &parameters(tool))?;
+            let arguments = python::arguments(self, &tool.name, &prepared)?;
+            // The bracket belongs to the first call's name: by itself it may begin a text.
+            let open = literal(&format!("[{}(", tool.name));
+            if free {
+                self.rule(&format!("before_{index}[lazy]"), &format!("{LINES} {open}"));
+                behind.push(format!("before_{index} {arguments} \")\""));
+            }
+            first.push(format!("{open} {arguments} \")\""));
+            next.push(format!("{} {arguments} \")\"", literal(&format!("{}(", tool.name))));
+        }
+        self.rule("first", &first.join(" | "));
+        self.rule("call", &next.join(" | "));
+        let optional = |name: &str| vocabulary.special(name).map(|token| format!("<[{token}]>"));
+        let (start, end) = (optional(PYTHON_START), optional(PYTHON_END));
+        let mut openings = if free { behind } else { vec!["first".to_owned()] };
+        openings.extend(start.map(|start| format!("{start} first")));
+        self.rule("opened", &openings.join(" | "));
+        let more = if form.parallel { "(\", \" call)*" } else { "" };
+        let end = end.map(|end| format!("{end}?")).unwrap_or_default();
+        Ok(format!("opened {more} \"]\" {end}"))
+    }
+
     /// Calls of Llama 3: JSON with nothing around it, so that a text or an answer may begin alike.
     fn llama_calls(
         &mut self,
         form: &AnswerForm<'_>,
         tools: &[ToolSchema],
-        tag: Option<&str>,
+        vocabulary: &Vocabulary,
         free: bool,
     ) -> Result<String> {
+        let tag = vocabulary.special(PYTHON_TAG).map(|token| format!("<[{token}]>"));
         let (mut calls, mut behind) = (Vec::new(), Vec::new());
         for (index, tool) in tools.iter().enumerate() {
             let prepared = self.prepare(&tool.name, &parameters(tool))?;
@@ -260,7 +280,7 @@ impl Writer {
             let open = literal(&opening(&tool.name, "parameters"));
             if free {
                 // At the start of the text, or of a line.
-                self.rule(&format!("before_{index}[lazy]"), &format!("/(?s:(.*\\n)?)/ {open}"));
+                self.rule(&format!("before_{index}[lazy]"), &format!("{LINES} {open}"));
                 behind.push(format!("before_{index} {arguments} \"}}\""));
             }
             let open = match form.answer {
@@ -307,23 +327,33 @@ fn parameters(tool: &ToolSchema) -> Value {
 
 /// Text that begins no call, as a regular expression; a model that may not call says no call either.
 fn text(form: &AnswerForm<'_>) -> String {
-    let names: Vec<_> = form.tools.iter().map(|tool| literal(&json!(tool.name).to_string())).collect();
-    let call = match form.dialect {
-        _ if names.is_empty() => return "/(?s:.+)/".to_owned(),
-        // At the start of the text any name is a call's; within it only one that is a tool's, because a text may show
-        // JSON.
-        Dialect::LlamaJson => format!(
-            "({BLANKS} \"{{\" {BLANKS} {key} {ANY} | /(?s:.*\\n)/ {BLANKS} \"{{\" {BLANKS} {key} {BLANKS} \":\" {BLANKS} ({}) {ANY})",
-            names.join(" | "),
-            key = literal("\"name\""),
-        ),
-        Dialect::Pythonic => {
-            format!("({BLANKS} \"[\" {BLANKS} /[A-Za-z_][A-Za-z0-9_.]*/ {BLANKS} \"(\" {ANY})")
+    if form.tools.is_empty() {
+        return "/(?s:.+)/".to_owned();
+    }
+    // What is a call wherever it stands, and what is one where a line begins.
+    let (anywhere, in_line) = match form.dialect {
+        Dialect::LlamaJson => {
+            let names: Vec<_> =
+                form.tools.iter().map(|tool| literal(&json!(tool.name).to_string())).collect();
+            // An object of another name may be shown in a text. Calls in other forms are read as well.
+            let keys = r#"/"(type"\s*:\s*"function"|(function|parameters|arguments)"\s*:)/"#;
+            let call = format!("\"{{\" {BLANKS} ({keys} | /\"name\"\\s*:\\s*/ ({}))", names.join(" | "));
+            (vec![PYTHON_TAG, PYTHON_START, PYTHON_END], Some(call))
         }
-        Dialect::Hermes => format!("({ANY} {} {ANY})", literal("<tool_call>")),
-        Dialect::Mistral => format!("({ANY} {} {ANY})", literal("[TOOL_CALLS]")),
+        Dialect::Pythonic => {
+            (vec![PYTHON_TAG, PYTHON_START, PYTHON_END], Some(r"/\[\s*[\w.\-]+\(/".to_owned()))
+        }
+        Dialect::Hermes => (vec!["<tool_call>"], None),
+        Dialect::Mistral => (vec!["[TOOL_CALLS]"], None),
     };
-    format!("/(?s:.+)/ & ~{call}")
+    let mut calls: Vec<_> =
+        anywhere.into_iter().map(|mark| format!("{ANY} {} {ANY}", literal(mark))).collect();
+    calls.extend(in_line.map(|call| format!("{LINES} {BLANKS} {call} {ANY}")));
+    if form.dialect == Dialect::LlamaJson {
+        // At the start of a text, an object of any name.
+        calls.push(format!("/\\s*\\{{\\s*\"name\"/ {ANY}"));
+    }
+    format!("/(?s:.+)/ & ~({})", calls.join(" | "))
 }
 
 /// A token that a dialect has: special where the vocabulary has it so, else as text.

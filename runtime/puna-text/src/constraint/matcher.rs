@@ -152,14 +152,12 @@ impl Matcher {
     }
 
     fn failed(&self, error: impl std::fmt::Display) -> Error {
-        use llguidance::api::StopReason;
         let message = super::first_line(&error.to_string());
-        match self.inner.stop_reason() {
-            StopReason::LexerTooComplex | StopReason::ParserTooComplex => Error::new(
-                ErrorKind::ResourceExhausted,
-                format!("the constraint is too complex here: {message}"),
-            ),
-            _ => Error::invalid_input(format!("the constraint cannot go on: {message}")),
+        match super::kind_of(&message) {
+            ErrorKind::InvalidInput if message == "NoExtensionBias" => {
+                Error::invalid_input("the constraint cannot go on: nothing that it allows ever ends")
+            }
+            kind => Error::new(kind, format!("the constraint cannot go on: {message}")),
         }
     }
 }

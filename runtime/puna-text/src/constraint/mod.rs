@@ -31,8 +31,8 @@ use self::vocabulary::Vocabulary;
 pub use self::{
     matcher::{Mask, Matcher},
     schema::{
-        MAX_COUNT, MAX_PATTERN_BYTES, MAX_SCHEMA_BYTES, MAX_SCHEMA_DEFINITIONS, MAX_SCHEMA_DEPTH,
-        MAX_SCHEMA_NODES,
+        MAX_COMBINED_PATTERNS, MAX_COUNT, MAX_OPTIONAL_PROPERTIES, MAX_PATTERN_BYTES, MAX_SCHEMA_BYTES,
+        MAX_SCHEMA_DEFINITIONS, MAX_SCHEMA_DEPTH, MAX_SCHEMA_NODES,
     },
 };
 use crate::{Dialect, Tokenizer};
@@ -162,7 +162,10 @@ impl ConstraintCompiler {
     fn compile_now(&self, form: &AnswerForm<'_>) -> Result<Compiled> {
         let compile = || {
             let (grammar, unconstrained) = grammar::write(form, &self.vocabulary)?;
-            Ok(Compiled::new(self.parser(grammar)?, self.eos.clone(), unconstrained))
+            let compiled = Compiled::new(self.parser(grammar)?, self.eos.clone(), unconstrained);
+            // A grammar without an end, or one too hard from the start, is found here.
+            compiled.matcher().mask()?;
+            Ok(compiled)
         };
         // On a stack of its own: a host's thread may have a small one.
         std::thread::scope(|scope| {
@@ -183,13 +186,7 @@ impl ConstraintCompiler {
     fn parser(&self, grammar: TopLevelGrammar) -> Result<TokenParser> {
         self.factory.create_parser(grammar).map_err(|error| {
             let message = first_line(&error.to_string());
-            let large = ["too large", "too big", "too complex", "too many", "fuel", "limit", "exceeded"];
-            let kind = if large.iter().any(|word| message.contains(word)) {
-                ErrorKind::ResourceExhausted
-            } else {
-                ErrorKind::InvalidInput
-            };
-            Error::new(kind, format!("the constraint cannot be compiled: {message}"))
+            Error::new(kind_of(&message), format!("the constraint cannot be compiled: {message}"))
         })
     }
 }
@@ -263,6 +260,25 @@ fn check_source(what: &str, source: &str) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// What kind of error the engine means by what it says.
+fn kind_of(message: &str) -> ErrorKind {
+    let large = [
+        "too large",
+        "too big",
+        "too complex",
+        "too many",
+        "fuel",
+        "limit",
+        "exceeded",
+        "Unable to determine",
+        "max is",
+    ];
+    match large.iter().any(|word| message.contains(word)) {
+        true => ErrorKind::ResourceExhausted,
+        false => ErrorKind::InvalidInput,
+    }
 }
 
 /// What the engine says, without the state it dumps behind.

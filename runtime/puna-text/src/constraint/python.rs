@@ -23,7 +23,7 @@ pub(super) fn arguments(writer: &mut Writer, tool: &str, prepared: &Value) -> Re
     let mut items = Vec::new();
     for (name, schema) in &properties {
         let required = is_required(&root, name);
-        if !is_identifier(name) {
+        if !is_name(name) {
             if required {
                 return Err(Error::invalid_input(format!(
                     "tool `{tool}` needs `{name}`, which is no name in Python, in which this model writes calls; rename it"
@@ -49,8 +49,19 @@ struct Python<'a> {
 }
 
 impl Python<'_> {
-    /// A value, as a Lark expression.
+    /// A value, as the name of a grammar: what is written may be used more than once.
     fn value(&mut self, schema: &Value) -> Result<String> {
+        let body = self.body(schema)?;
+        if body.starts_with('@') || body.chars().all(char::is_alphanumeric) {
+            return Ok(body);
+        }
+        let rule = self.writer.name();
+        self.writer.rule(&rule, &body);
+        Ok(rule)
+    }
+
+    /// A value, as a Lark expression.
+    fn body(&mut self, schema: &Value) -> Result<String> {
         if self.is_plain(schema, &mut HashSet::new()) {
             let mut schema = schema.clone();
             schema["$defs"] = Value::Object(self.definitions.clone());
@@ -116,7 +127,7 @@ impl Python<'_> {
         let rule = self.writer.name();
         self.rules.insert(name.to_owned(), rule.clone());
         let schema = self.definitions.get(name).cloned().unwrap_or(Value::Null);
-        let body = self.value(&schema)?;
+        let body = self.body(&schema)?;
         self.writer.rule(&rule, &body);
         Ok(rule)
     }
@@ -339,15 +350,9 @@ fn text(value: &Value) -> String {
     }
 }
 
-/// Whether a name may stand before `=` in a call.
-fn is_identifier(name: &str) -> bool {
-    const KEYWORDS: [&str; 35] = [
-        "False", "None", "True", "and", "as", "assert", "async", "await", "break", "class", "continue",
-        "def", "del", "elif", "else", "except", "finally", "for", "from", "global", "if", "import", "in",
-        "is", "lambda", "nonlocal", "not", "or", "pass", "raise", "return", "try", "while", "with", "yield",
-    ];
+/// Whether a name may stand before `=` in a call. Python's own words may, because a parser of calls knows none of them.
+fn is_name(name: &str) -> bool {
     let mut chars = name.chars();
     chars.next().is_some_and(|c| c == '_' || c.is_alphabetic())
         && chars.all(|c| c == '_' || c.is_alphanumeric())
-        && !KEYWORDS.contains(&name)
 }

@@ -3,7 +3,10 @@
 use puna_core::Result;
 use serde_json::{Map, Number, Value, json};
 
-use super::{MAX_COUNT, Preparer, exhausted, formats, is_simple, join, nothing, patterns, wrong};
+use super::{
+    MAX_COUNT, MAX_OPTIONAL_PROPERTIES, Preparer, exhausted, formats, is_simple, join, nothing, patterns,
+    wrong,
+};
 
 /// The largest whole number that every reader of JSON takes exactly: 2^53 - 1 (RFC 8259, section 6).
 const MAX_INTEGER: i64 = (1 << 53) - 1;
@@ -11,8 +14,15 @@ const MAX_INTEGER: i64 = (1 << 53) - 1;
 /// The largest number where a schema has no bound: it has as many digits as a double holds exactly.
 const MAX_NUMBER: i64 = 999_999_999_999_999;
 
-/// Most digits of a step: the engine counts what is left of a division in its states.
-const MAX_STEP_DIGITS: usize = 6;
+/// Largest step without its zeros: the engine has a state for each remainder.
+const MAX_STEP: u64 = 10_000;
+
+/// Most digits of a step with its zeros: what a double holds.
+const MAX_STEP_DIGITS: usize = 12;
+
+/// Largest step, and most of them, in schemas that are combined: their common multiple is the step then.
+const MAX_COMBINED_STEP: u64 = 100;
+const MAX_COMBINED_STEPS: usize = 3;
 
 /// Types of JSON Schema; a number may be whole.
 const TYPES: [&str; 6] = ["null", "boolean", "number", "string", "array", "object"];
@@ -49,9 +59,9 @@ pub(super) fn any() -> Value {
     let any = any_reference();
     json!({ "anyOf": [
         { "type": ["null", "boolean", "string"] },
-        { "type": "number", "minimum": -MAX_NUMBER, "maximum": MAX_NUMBER },
-        { "type": "array", "items": any },
-        { "type": "object", "additionalProperties": any },
+        { "type": ["number"], "minimum": -MAX_NUMBER, "maximum": MAX_NUMBER },
+        { "type": ["array"], "items": any },
+        { "type": ["object"], "additionalProperties": any },
     ] })
 }
 
@@ -65,10 +75,10 @@ pub(super) fn is_exact(number: &Number) -> bool {
     number.as_f64().is_some_and(|number| number.abs() <= MAX_INTEGER as f64)
 }
 
-/// Whether a step has few digits.
-fn is_short(step: f64) -> bool {
+/// A step's digits without the zeros around them; none for more than 64 bits hold.
+fn digits(step: f64) -> Option<u64> {
     let digits: String = step.to_string().chars().filter(char::is_ascii_digit).collect();
-    digits.trim_start_matches('0').len() <= MAX_STEP_DIGITS && digits.len() <= 2 * MAX_STEP_DIGITS
+    digits.trim_matches('0').parse().ok().filter(|_| digits.len() < MAX_STEP_DIGITS)
 }
 
 /// Whether a character is written with its number alone, as no other may be.
@@ -97,10 +107,10 @@ impl<'a> Preparer<'a> {
                 true => Some(MAX_NUMBER),
                 false => Some(MAX_INTEGER),
             };
-            self.number(map, pointer, most, &mut out)?;
+            self.number(map, pointer, closed, most, &mut out)?;
         }
         if types.contains(&"string") {
-            self.string(map, pointer, &mut out)?;
+            self.string(map, pointer, closed, &mut out)?;
         }
         if types.contains(&"array") {
             self.array(map, pointer, closed, &mut out)?;
@@ -116,6 +126,7 @@ impl<'a> Preparer<'a> {
         &mut self,
         map: &Map<String, Value>,
         pointer: &str,
+        closed: bool,
         most: Option<i64>,
         out: &mut Map<String, Value>,
     ) -> Result<()> {
@@ -158,10 +169,15 @@ impl<'a> Preparer<'a> {
             let at = join(pointer, "multipleOf");
             match value.as_f64().filter(|step| *step > 0.0) {
                 None => return Err(wrong(&at, "a number above 0", value)),
-                Some(step) if is_short(step) => {
-                    out.insert("multipleOf".to_owned(), value.clone());
+                Some(step) => {
+                    self.steps += usize::from(!closed);
+                    let most = if closed { MAX_STEP } else { MAX_COMBINED_STEP };
+                    if digits(step).is_some_and(|digits| digits <= most) && self.steps <= MAX_COMBINED_STEPS {
+                        out.insert("multipleOf".to_owned(), value.clone());
+                    } else {
+                        self.left_out.push(at);
+                    }
                 }
-                Some(_) => self.left_out.push(at),
             }
         }
         Ok(())
@@ -171,6 +187,7 @@ impl<'a> Preparer<'a> {
         &mut self,
         map: &Map<String, Value>,
         pointer: &str,
+        closed: bool,
         out: &mut Map<String, Value>,
     ) -> Result<()> {
         counts(map, pointer, ["minLength", "maxLength"], out)?;
@@ -189,6 +206,11 @@ impl<'a> Preparer<'a> {
                 Some(pattern) => all.push(json!(format!("^(?:{pattern})$"))),
                 None if formats::integer_range(format).is_some() => {}
                 None => self.left_out.push(at),
+            }
+        }
+        if !closed {
+            for _ in &all {
+                self.combine(pointer)?;
             }
         }
         let mut all = all.into_iter();
@@ -297,6 +319,16 @@ impl<'a> Preparer<'a> {
             .get("properties")
             .and_then(Value::as_object)
             .is_some_and(|all| all.keys().any(|name| !required.contains(&name.as_str())));
+        let left_out = map
+            .get("properties")
+            .and_then(Value::as_object)
+            .map_or(0, Map::len)
+            .saturating_sub(required.len());
+        if left_out > MAX_OPTIONAL_PROPERTIES {
+            return Err(exhausted(format!(
+                "`{pointer}/properties` in the schema has {left_out} properties that may be left out; {MAX_OPTIONAL_PROPERTIES} are taken, so require some"
+            )));
+        }
         if !required.is_empty() {
             out.insert("required".to_owned(), json!(required));
         }

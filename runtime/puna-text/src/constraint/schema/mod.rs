@@ -6,9 +6,10 @@
 //! declared, formats are those that every validator agrees on.
 
 mod disjoint;
+mod ends;
 mod formats;
 mod keywords;
-mod patterns;
+pub(super) mod patterns;
 
 use std::collections::HashMap;
 
@@ -29,6 +30,12 @@ pub const MAX_SCHEMA_DEFINITIONS: usize = 512;
 
 /// Longest `pattern`.
 pub const MAX_PATTERN_BYTES: usize = 4 << 10;
+
+/// Most patterns in schemas that are combined for one value: what they have in common grows as a power of their number.
+pub const MAX_COMBINED_PATTERNS: usize = 12;
+
+/// Most properties that an object may leave out: each of them may come next.
+pub const MAX_OPTIONAL_PROPERTIES: usize = 400;
 
 /// Largest `minLength`, `minItems` or `minProperties`; a larger maximum is taken as this one.
 pub const MAX_COUNT: u64 = 10_000;
@@ -91,6 +98,8 @@ pub(super) fn prepare(schema: &Value) -> Result<Prepared> {
         definitions: HashMap::new(),
         pending: Vec::new(),
         left_out: Vec::new(),
+        combined: HashMap::new(),
+        steps: 0,
     };
     let mut prepared = preparer.schema(schema, "", true)?;
     let mut definitions = Map::new();
@@ -99,6 +108,11 @@ pub(super) fn prepare(schema: &Value) -> Result<Prepared> {
         let target = preparer.target(&pointer)?;
         let definition = preparer.schema(target, &pointer, closed)?;
         definitions.insert(name, Value::Object(definition));
+    }
+    if !ends::keep_finite(&mut prepared, &mut definitions) {
+        return Err(Error::invalid_input(
+            "nothing satisfies the schema: it asks for itself without end, or is `false`",
+        ));
     }
     prepared.insert("$defs".to_owned(), Value::Object(definitions));
     let mut unconstrained = preparer.left_out;
@@ -184,6 +198,10 @@ struct Preparer<'a> {
     /// Those that are not rewritten yet.
     pending: Vec<(String, String, bool)>,
     left_out: Vec<String>,
+    /// How many patterns may have to hold together, by their places without the steps that combine schemas.
+    combined: HashMap<String, usize>,
+    /// How many steps of numbers stand in combinations.
+    steps: usize,
 }
 
 impl<'a> Preparer<'a> {
@@ -257,6 +275,31 @@ impl<'a> Preparer<'a> {
         options
             .map(|(index, option)| Ok(Value::Object(self.schema(option, &join(at, index), closed)?)))
             .collect()
+    }
+
+    /// Counts a pattern that stands in a combination of schemas.
+    fn combine(&mut self, pointer: &str) -> Result<()> {
+        let mut steps = pointer.split('/').peekable();
+        let mut place = String::new();
+        while let Some(step) = steps.next() {
+            match step {
+                "allOf" | "anyOf" | "oneOf" => drop(steps.next()),
+                // Any definition may be meant beside any other.
+                "$defs" | "definitions" => {
+                    steps.next();
+                    place.clear();
+                }
+                step => place = join(&place, step),
+            }
+        }
+        let count = self.combined.entry(place).or_default();
+        *count += 1;
+        if *count > MAX_COMBINED_PATTERNS {
+            return Err(exhausted(format!(
+                "`{pointer}` in the schema is one of more than {MAX_COMBINED_PATTERNS} patterns that may have to hold together; write fewer"
+            )));
+        }
+        Ok(())
     }
 
     /// Checks the values that are named, and tells numbers that the engine does not write as they are.

@@ -37,8 +37,11 @@ fn compile(
     compiled
 }
 
-/// Calls in a dialect's form; each is `name`, arguments as JSON, arguments as Python.
-fn turn(dialect: Dialect, calls: &[(&str, &str, &str)]) -> String {
+/// A call: the tool's name, its arguments as JSON, and as Python.
+type Call = (&'static str, &'static str, &'static str);
+
+/// Calls in a dialect's form.
+fn turn(dialect: Dialect, calls: &[Call]) -> String {
     let json = |key: &'static str| {
         calls
             .iter()
@@ -59,11 +62,11 @@ fn turn(dialect: Dialect, calls: &[(&str, &str, &str)]) -> String {
     }
 }
 
-const ROME: (&str, &str, &str) = ("weather", r#"{"city": "Rome", "days": 3}"#, r#"city="Rome", days=3"#);
-const NOW: (&str, &str, &str) = ("now", "{}", "");
+const ROME: Call = ("weather", r#"{"city": "Rome", "days": 3}"#, r#"city="Rome", days=3"#);
+const NOW: Call = ("now", "{}", "");
 
 /// Calls, and whether they satisfy the tools' schemas.
-const CALLS: &[(&[(&str, &str, &str)], bool)] = &[
+const CALLS: &[(&[Call], bool)] = &[
     (&[ROME], true),
     (&[NOW], true),
     (&[("weather", r#"{"city": "Rome"}"#, r#"city="Rome""#)], true),
@@ -129,6 +132,11 @@ fn text_is_free_until_a_call_begins() {
         (Dialect::LlamaJson, "{\"name\": \"Ada\", \"age\": 36}", false),
         (Dialect::LlamaJson, "Look:\n{\"name\": \"weather\"}", false),
         (Dialect::LlamaJson, "Look:\n  {\"name\":\"weather\"", false),
+        (Dialect::LlamaJson, "{\"type\": \"circle\"}", true),
+        (Dialect::LlamaJson, "{\"type\": \"function\"", false),
+        (Dialect::LlamaJson, "Look:\n{\"parameters\": {}}", false),
+        (Dialect::LlamaJson, "\u{a0}\u{3000}{\"name\"", false),
+        (Dialect::LlamaJson, "a <|python_tag|>", false),
         (Dialect::LlamaJson, &format!("Let me see.\n{weather}"), true),
         (Dialect::LlamaJson, &format!("Let me see.\n\n{weather}; {weather}"), true),
         (Dialect::LlamaJson, &format!("{weather} Done."), false),
@@ -139,6 +147,10 @@ fn text_is_free_until_a_call_begins() {
         (Dialect::Pythonic, "[now(", false),
         (Dialect::Pythonic, " [later()]", false),
         (Dialect::Pythonic, "[now()] Done.", false),
+        (Dialect::Pythonic, "[now](https://example.com)", true),
+        (Dialect::Pythonic, "Let me see.\n[now()]", true),
+        (Dialect::Pythonic, "Let me see.\n[now(), weather(city=\"Rome\")]", true),
+        (Dialect::Pythonic, "Let me see.\n[ later()]", false),
         (Dialect::Hermes, "a <tool> b </tool_call> c <tool_call", true),
         (Dialect::Hermes, "{\"name\": \"weather\"}", true),
         (Dialect::Hermes, &format!("Let me see.\n{hermes}"), true),

@@ -1,7 +1,11 @@
 //! What may come next, so that an answer has its form.
 
+mod cache;
 mod calls;
+mod hostile;
+mod parsed;
 mod schemas;
+mod vocabularies;
 
 use std::sync::{Arc, LazyLock};
 
@@ -64,14 +68,24 @@ const LONGEST: usize = 400;
 /// The tokens that a model without any sense would write, which likes to end things: none where it does not come to an
 /// end.
 fn walk(matcher: &mut Matcher, seed: u64) -> Option<Vec<u32>> {
+    walk_of(&TOKENIZER, &EOS, matcher, seed)
+}
+
+/// The same with another tokenizer.
+fn walk_of(tokenizer: &Tokenizer, eos: &[u32], matcher: &mut Matcher, seed: u64) -> Option<Vec<u32>> {
+    // Whether a token ends a string, an array or an object.
+    let closes = |token: u32| {
+        let text = tokenizer.id_to_token(token).unwrap_or_default();
+        text.starts_with(['"', '}', ']', ')']) && text.len() <= 2
+    };
     let mut random = Random(seed);
     let mut tokens = Vec::new();
     while tokens.len() < LONGEST {
         if matcher.is_finished() || (matcher.is_accepting() && random.below(3) > 0) {
             return Some(tokens);
         }
-        let allowed: Vec<u32> =
-            matcher.mask().expect("a mask").tokens().filter(|token| !EOS.contains(token)).collect();
+        let mask = matcher.mask().expect("a mask");
+        let allowed: Vec<u32> = mask.tokens().filter(|token| !eos.contains(token)).collect();
         if allowed.is_empty() {
             return Some(tokens);
         }
@@ -82,10 +96,4 @@ fn walk(matcher: &mut Matcher, seed: u64) -> Option<Vec<u32>> {
         tokens.push(token);
     }
     None
-}
-
-/// Whether a token ends a string, an array or an object.
-fn closes(token: u32) -> bool {
-    let text = TOKENIZER.id_to_token(token).unwrap_or_default();
-    text.starts_with(['"', '}', ']', ')']) && text.len() <= 2
 }
