@@ -1,5 +1,7 @@
 #!/usr/bin/env python3
-"""The companion of an int4 graph: the same model with 8-bit weights and activations, for prompts.
+"""The companion of somebody else's int4 graph: the same model with 8-bit weights and activations, for prompts.
+
+`puna model export --companion int8` makes one from the checkpoint, which is better where there is a checkpoint.
 
     python3 tests/bench/companion.py FOLDER/model.onnx [FOLDER/model_prefill.onnx]
 

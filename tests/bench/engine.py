@@ -3,7 +3,7 @@
 
     python3 tests/bench/engine.py FOLDER [--threads 2] [--rounds 3] [--json]
 
-FOLDER is what `make_1b.py` and `companion.py` made; it is made when it is missing. Needs a Python with
+FOLDER is what `make_1b.py` made; it is made when it is missing. Needs a Python with
 onnxruntime-genai (`--python`), and for llama.cpp node and npm, which installs node-llama-cpp into the folder once; a
 peer that cannot run is left out and told. Every program has as many threads and, with `--cores`, the same cores.
 
@@ -150,8 +150,6 @@ def main():
 
     graph = os.path.join(args.folder, "onnx", "model.onnx")
     subprocess.run([args.python, os.path.join(HERE, "make_1b.py"), args.folder], check=True)
-    if not os.path.exists(graph.replace(".onnx", "_prefill.onnx")):
-        subprocess.run([args.python, os.path.join(HERE, "companion.py"), graph], check=True)
     subprocess.run(["cargo", "build", "--release", "--quiet", "-p", "puna-cli"], check=True, cwd=ROOT)
     binary = os.path.join(os.environ.get("CARGO_TARGET_DIR", os.path.join(ROOT, "target")), "release", "puna")
     plan = {"threads": args.threads, "prompt_tokens": args.prompt_tokens, "tokens": args.tokens, "streams": args.streams, "prefix_tokens": args.prefix_tokens, "question": QUESTION}

@@ -5,21 +5,22 @@
 
 Writes, a few minutes and some 5 GB:
 
-    FOLDER/onnx/model.onnx          int4 (MatMulNBits, blocks of 32, accuracy level 4), by onnxruntime-genai's builder
-    FOLDER/onnx/model_prefill.onnx  its companion: 8-bit weights and activations, made from the int4 graph
+    FOLDER/weights                  the checkpoint, in bf16
+    FOLDER/onnx/model.onnx          int4 (MatMulNBits, blocks of 32, accuracy level 4), by `puna model export`
+    FOLDER/onnx/model_prefill.onnx  its companion: 8-bit weights and activations
     FOLDER/model.gguf               Q4_0 of the same weights, for llama.cpp
 
-What exists is kept. Needs torch, transformers, onnx, onnxruntime, onnxruntime-genai and gguf. Random weights say nothing
+What exists is kept. Needs torch, transformers, gguf, and Rust to build the exporter. Random weights say nothing
 about quality and everything about speed, which does not depend on their values.
 """
 
 import argparse
 import json
 import os
-import shutil
 import subprocess
 import sys
 
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 SEED = 20
 SHAPE = dict(
     vocab_size=128256, hidden_size=2048, intermediate_size=8192, num_hidden_layers=16, num_attention_heads=32,
@@ -61,12 +62,8 @@ def make_weights(folder):
 
 
 def make_int4(weights, folder):
-    cache = os.path.join(folder, "cache")
-    builder = [sys.executable, "-m", "onnxruntime_genai.models.builder"]
-    options = ["int4_accuracy_level=4", "int4_block_size=32"]
-    where = ["-i", weights, "-o", folder, "-p", "int4", "-e", "cpu", "-c", cache]
-    subprocess.run([*builder, *where, "--extra_options", *options], check=True, stdout=sys.stderr)
-    shutil.rmtree(cache, ignore_errors=True)
+    puna = ["cargo", "run", "--release", "--quiet", "-p", "puna-cli", "--"]
+    subprocess.run([*puna, "model", "export", weights, "--out", folder, "--companion", "int8"], check=True, cwd=ROOT, stdout=sys.stderr)
 
 
 def make_gguf(weights, file):
@@ -122,10 +119,11 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder")
     args = parser.parse_args()
+    args.folder = os.path.abspath(args.folder)
     weights, onnx = os.path.join(args.folder, "weights"), os.path.join(args.folder, "onnx")
     steps = [
         ("random weights", os.path.join(weights, "tokenizer.json"), lambda _: make_weights(weights)),
-        ("int4 graph", os.path.join(onnx, "model.onnx"), lambda _: make_int4(weights, onnx)),
+        ("int4 graph and companion", os.path.join(onnx, "model.onnx"), lambda _: make_int4(weights, onnx)),
         ("Q4_0 file", os.path.join(args.folder, "model.gguf"), lambda file: make_gguf(weights, file)),
     ]
     for what, file, make in steps:

@@ -22,10 +22,11 @@ const LICENCES: [&str; 11] = [
 ];
 
 /// The one crate that may name each heavy dependency.
-const OWNERS: [(&str, &str); 6] = [
+const OWNERS: [(&str, &str); 7] = [
     ("clap", "puna-cli"),
     ("minijinja", "puna-text"),
     ("ort", "puna-inference"),
+    ("prost", "puna-export"),
     ("sled", "puna-store"),
     ("tokenizers", "puna-text"),
     ("wasmtime", "puna-plugins"),

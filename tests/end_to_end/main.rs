@@ -3,6 +3,7 @@
 mod chat;
 mod concierge;
 mod dependencies;
+mod export;
 mod files;
 mod kill;
 mod model;

@@ -2,6 +2,8 @@ use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
+use crate::model::{export::ExportArgs, random::RandomArgs};
+
 /// Runs agents: a Llama in process, tools as sandboxed WebAssembly, conversations that last.
 #[derive(Debug, Parser)]
 #[command(name = "puna", version, after_help = crate::exit::HELP, propagate_version = true)]
@@ -228,6 +230,10 @@ Examples:
         #[arg(long)]
         json: bool,
     },
+    /// Turn a checkpoint of safetensors into an ONNX model
+    Export(ExportArgs),
+    /// Make a model of a known shape with random weights, to measure a machine with
+    Random(RandomArgs),
 }
 
 /// How a model is loaded.

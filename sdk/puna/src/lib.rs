@@ -29,6 +29,7 @@ pub use doctor::{AgentReport, Doctor, Finding, Folder, Machine, StoreReport, doc
 pub use function_tool::tool;
 pub use puna_agent::{Agent, EventStream, Limits, RunOptions, Unfinished};
 pub use puna_core::*;
+pub use puna_export as export;
 pub use puna_inference as inference;
 pub use puna_plugins as plugins;
 pub use puna_spec::{AgentSpec, ByteSize, OutputSpec};

@@ -187,6 +187,9 @@ fn usage_adds_up() {
         companion_tokens: 6,
         drafted_tokens: 4,
         accepted_tokens: 5,
+        forced_tokens: 7,
+        mask_ms: 0.25,
+        mask_wait_ms: 0.125,
     };
     sum += one;
     sum += one;
@@ -199,10 +202,13 @@ fn usage_adds_up() {
         companion_tokens: 12,
         drafted_tokens: 8,
         accepted_tokens: 10,
+        forced_tokens: 14,
+        mask_ms: 0.5,
+        mask_wait_ms: 0.25,
     };
     assert_eq!(sum, two);
     assert_eq!(
         serde_json::to_value(one).expect("JSON"),
-        json!({"prompt_tokens": 1, "cached_tokens": 2, "completion_tokens": 3, "prefill_ms": 0.5, "decode_ms": 1.5, "companion_tokens": 6, "drafted_tokens": 4, "accepted_tokens": 5})
+        json!({"prompt_tokens": 1, "cached_tokens": 2, "completion_tokens": 3, "prefill_ms": 0.5, "decode_ms": 1.5, "companion_tokens": 6, "drafted_tokens": 4, "accepted_tokens": 5, "forced_tokens": 7, "mask_ms": 0.25, "mask_wait_ms": 0.125})
     );
 }

@@ -3,11 +3,11 @@
 
 use std::fs;
 
-use futures_util::future::join_all;
+use futures_util::{StreamExt, future::join_all};
 use jsonschema::{Draft, Validator};
 use puna_core::{
     BeamOptions, Completion, Constraint, Content, ErrorKind, GenerateOptions, GenerateRequest, Model,
-    StopReason, ToolChoice, ToolSchema,
+    ModelEvent, ModelStream, StopReason, ToolChoice, ToolSchema,
 };
 use puna_inference::{CompletionRequest, OnnxModel};
 use serde_json::{Value, json};
@@ -158,6 +158,16 @@ async fn run(model: &OnnxModel, schema: &Value, seed: u64, temperature: f32) -> 
     true
 }
 
+/// How a stream ends.
+async fn ended(mut stream: ModelStream) -> Completion {
+    loop {
+        match stream.next().await.expect("an end").expect("an answer") {
+            ModelEvent::Finished(completion) => return completion,
+            _ => {}
+        }
+    }
+}
+
 /// Tokens that are forced, guessed, computed beside others or found in a cache change no answer.
 #[tokio::test(flavor = "multi_thread")]
 async fn in_whatever_way_it_is_computed() {
@@ -179,7 +189,7 @@ async fn in_whatever_way_it_is_computed() {
     for request in &requests {
         // No token is forced where all are told.
         let told = GenerateRequest { logprobs: Some(0), ..request.clone() };
-        let (_, completion) = answer(&plain, told).await;
+        let completion = ended(plain.generate(told).await.expect("a request")).await;
         assert_eq!(completion.usage.forced_tokens, 0);
         expected.push((completion.message, completion.stop));
     }

@@ -1,6 +1,8 @@
 //! Models without an agent: looking into their folders, and measuring them.
 
 mod bench;
+pub(crate) mod export;
+pub(crate) mod random;
 
 use std::{path::Path, process::ExitCode};
 
@@ -26,6 +28,8 @@ pub(crate) async fn model(args: ModelArgs) -> Result<ExitCode> {
             let plan = bench::Plan { prompt_tokens, tokens, streams, prefix_tokens, rounds };
             bench::bench(&folder, &load, &plan, json).await?;
         }
+        ModelCommand::Export(args) => export::export(&args)?,
+        ModelCommand::Random(args) => random::random(&args)?,
     }
     Ok(ExitCode::SUCCESS)
 }

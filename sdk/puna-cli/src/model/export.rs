@@ -1,0 +1,133 @@
+//! `puna model export`: a checkpoint of safetensors to an ONNX model.
+
+use std::path::PathBuf;
+
+use clap::{
+    Args, ValueEnum,
+    builder::{PossibleValuesParser, TypedValueParser},
+};
+use indicatif::{ProgressBar, ProgressStyle};
+use puna::{
+    Error, Result,
+    export::{ExportOptions, ExportReport, Keep, Progress, Weights},
+};
+
+use crate::{
+    doctor::{line, size},
+    sessions::print_json,
+};
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The folder is written beside its place and renamed when it is whole. Puna, onnxruntime-genai and plain ONNX Runtime
+load it. Supported are Llama 1 to 3.3, Mistral, Qwen 2, 2.5 and 3, Phi-3 and Gemma 2.
+
+Examples:
+  puna model export checkpoints/llama-3.2-1b --out models/llama-3.2-1b
+  puna model export checkpoints/llama-3.2-1b --out models/fast --companion int8
+  puna model export checkpoints/qwen-2.5-0.5b --out models/qwen --weights int4 --keep lm_head=int8 --context 8192")]
+pub(crate) struct ExportArgs {
+    /// The checkpoint's folder: config.json, *.safetensors, tokenizer.json
+    pub checkpoint: PathBuf,
+    #[command(flatten)]
+    pub form: FormArgs,
+}
+
+/// What is written, and where.
+#[derive(Debug, Args)]
+pub(crate) struct FormArgs {
+    /// The folder to write, which must not exist
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// How weights are stored
+    #[arg(long, value_name = "TYPE", default_value = "int4", value_parser = PossibleValuesParser::new(Weights::ALL.map(Weights::name)).try_map(|name| name.parse::<Weights>()))]
+    pub weights: Weights,
+    /// Quantise what products take, row by row; with int8 weights
+    #[arg(long, value_enum, value_name = "TYPE")]
+    pub activations: Option<Int8>,
+    /// Write a second graph for prompts and many requests at a time
+    #[arg(long, value_enum, value_name = "TYPE")]
+    pub companion: Option<Int8>,
+    /// Weights that share a scale: 16, 32, 64, 128 or 256
+    #[arg(long, value_name = "COUNT", default_value_t = ExportOptions::default().block)]
+    pub block: usize,
+    /// A zero point for each block: larger and often nearer
+    #[arg(long)]
+    pub asymmetric: bool,
+    /// What products of quantised weights are computed in: 4 is 8-bit integers, 1 is 32-bit floats
+    #[arg(long, value_name = "LEVEL", default_value_t = ExportOptions::default().accuracy_level)]
+    pub accuracy_level: u8,
+    /// The context's length [default: the model's]
+    #[arg(long, value_name = "TOKENS")]
+    pub context: Option<usize>,
+    /// Other weights for products whose name is of a pattern, as *.down_proj=int8; can be repeated
+    #[arg(long, value_name = "PATTERN=TYPE")]
+    pub keep: Vec<Keep>,
+    /// Give logits for the last position alone
+    #[arg(long)]
+    pub last_logits: bool,
+    /// Use no operator but ONNX's own, for runtimes that have no others
+    #[arg(long)]
+    pub standard_ops: bool,
+    /// Rotate what is quantised by Hadamard matrices merged into the weights: the same model, rounded with less error
+    #[arg(long)]
+    pub rotate: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Int8 {
+    /// 8-bit integers
+    Int8,
+}
+
+impl FormArgs {
+    pub(crate) fn options(&self) -> ExportOptions {
+        ExportOptions {
+            weights: self.weights,
+            activations_int8: self.activations.is_some(),
+            companion_int8: self.companion.is_some(),
+            block: self.block,
+            symmetric: !self.asymmetric,
+            accuracy_level: self.accuracy_level,
+            context: self.context,
+            keep: self.keep.clone(),
+            last_logits: self.last_logits,
+            standard_ops: self.standard_ops,
+            rotate: self.rotate,
+        }
+    }
+
+    /// Writes with a progress bar, and tells what was written.
+    pub(crate) fn run(
+        &self,
+        write: impl FnOnce(&ExportOptions, &(dyn Fn(Progress) + Sync)) -> Result<ExportReport>,
+    ) -> Result<()> {
+        let style = ProgressStyle::with_template("{bar:24} {bytes} of {total_bytes}, {eta} left")
+            .map_err(|error| Error::internal("the progress bar's form").with_source(error))?;
+        let bar = ProgressBar::new(0).with_style(style);
+        let report = write(&self.options(), &|progress: Progress| {
+            bar.set_length(progress.total);
+            bar.set_position(progress.done);
+        });
+        bar.finish_and_clear();
+        let report = report?;
+        if self.json {
+            return print_json(&report);
+        }
+        line("folder", &self.out.display().to_string())?;
+        line("architecture", &report.architecture)?;
+        line("parameters", &format!("{:.2} billion", report.parameters as f64 / 1e9))?;
+        line("graphs", &report.graphs.join(", "))?;
+        line("weights", &format!("{}, {}", self.weights, size(report.weight_bytes)))?;
+        line("context", &format!("{} tokens", report.context))?;
+        line("time", &format!("{:.1} s", report.seconds))
+    }
+}
+
+pub(crate) fn export(args: &ExportArgs) -> Result<()> {
+    args.form
+        .run(|options, progress| puna::export::export(&args.checkpoint, &args.form.out, options, progress))
+}
