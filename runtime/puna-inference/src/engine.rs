@@ -77,8 +77,13 @@ pub(crate) struct Score {
     /// How many of the likeliest tokens are told with each.
     pub top: usize,
     pub scores: Vec<TokenScore>,
+    /// Is shown the logits of each place that is scored, one after the other.
+    pub each: Option<EachLogits>,
     pub reply: oneshot::Sender<Result<Vec<TokenScore>>>,
 }
+
+/// Is called on the engine's thread, which it holds up.
+pub(crate) type EachLogits = Box<dyn FnMut(&[f32]) + Send>;
 
 /// Why a request ends before it is done.
 pub(crate) enum Stopped {

@@ -10,6 +10,7 @@ mod answer;
 mod beam;
 mod buffer;
 mod cache;
+mod compare;
 mod cuda;
 mod device;
 mod draft;
@@ -30,6 +31,7 @@ mod sampler;
 mod score;
 mod worker;
 
+pub use compare::{Comparison, Likelihoods, shared_tokens};
 pub use device::Device;
 pub use engine::EngineStatus;
 pub use folder::{Exporter, FolderOptions, GenerationDefaults, ModelFolder, Sizes, Variant};

@@ -17,9 +17,10 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::{
     LoadOptions, ModelDetails, Perplexity, Runtime, Sampler, beam,
-    engine::{Engine, EngineStatus, Generate, Job, Score, Task},
+    engine::{EachLogits, Engine, EngineStatus, Generate, Job, Score, Task},
     load::{self, Loaded, default_budget},
     prefix,
+    score::{Window, windows},
     worker::{Worker, WorkerOptions, common_prefix},
 };
 
@@ -198,6 +199,17 @@ impl OnnxModel {
     /// [`InvalidInput`](ErrorKind::InvalidInput) when `from` is 0, beyond the tokens, or `top` above 20;
     /// [`ContextOverflow`](ErrorKind::ContextOverflow) for more tokens than the context.
     pub async fn score(&self, tokens: &[u32], from: usize, top: usize) -> Result<Vec<TokenScore>> {
+        self.score_each(tokens, from, top, None).await
+    }
+
+    /// As [`score`](Self::score), and shows the logits of each place.
+    pub(crate) async fn score_each(
+        &self,
+        tokens: &[u32],
+        from: usize,
+        top: usize,
+        each: Option<EachLogits>,
+    ) -> Result<Vec<TokenScore>> {
         if from == 0 || from >= tokens.len() {
             return Err(Error::invalid_input(format!(
                 "tokens are scored from `{from}` of {}; the first has nothing before it, and one must be left",
@@ -223,7 +235,7 @@ impl OnnxModel {
                 ),
             ));
         }
-        self.ask(tokens, |reply| Task::Score(Score { from, top, scores: Vec::new(), reply })).await
+        self.ask(tokens, |reply| Task::Score(Score { from, top, scores: Vec::new(), each, reply })).await
     }
 
     /// How well the model expects a text, from its tokens. A text longer than the context is scored in windows of the
@@ -239,16 +251,10 @@ impl OnnxModel {
                 tokens.len()
             )));
         }
-        let window = self.info.context_length.max(2);
-        let mut scored = 1;
         let mut logprobs = Vec::with_capacity(tokens.len());
-        while scored < tokens.len() {
-            // The first window is scored whole, the others' second halves.
-            let end = if scored == 1 { window } else { scored + (window / 2).max(1) }.min(tokens.len());
-            let start = end.saturating_sub(window);
-            let scores = self.score(&tokens[start..end], scored - start, 0).await?;
+        for Window { tokens, from } in windows(tokens, self.info.context_length) {
+            let scores = self.score(tokens, from, 0).await?;
             logprobs.extend(scores.iter().map(|score| score.logprob));
-            scored = end;
         }
         Ok(Perplexity::of(logprobs))
     }

@@ -2,7 +2,7 @@ use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
-use crate::model::{export::ExportArgs, random::RandomArgs};
+use crate::model::{compare::CompareArgs, export::ExportArgs, random::RandomArgs};
 
 /// Runs agents: a Llama in process, tools as sandboxed WebAssembly, conversations that last.
 #[derive(Debug, Parser)]
@@ -230,6 +230,8 @@ Examples:
         #[arg(long)]
         json: bool,
     },
+    /// Hold a model against another: perplexity, divergence, size and speed
+    Compare(CompareArgs),
     /// Turn a checkpoint of safetensors into an ONNX model
     Export(ExportArgs),
     /// Make a model of a known shape with random weights, to measure a machine with

@@ -1,6 +1,7 @@
 //! Models without an agent: looking into their folders, and measuring them.
 
 mod bench;
+pub(crate) mod compare;
 pub(crate) mod export;
 pub(crate) mod random;
 
@@ -28,6 +29,7 @@ pub(crate) async fn model(args: ModelArgs) -> Result<ExitCode> {
             let plan = bench::Plan { prompt_tokens, tokens, streams, prefix_tokens, rounds };
             bench::bench(&folder, &load, &plan, json).await?;
         }
+        ModelCommand::Compare(args) => compare::compare(&args).await?,
         ModelCommand::Export(args) => export::export(&args)?,
         ModelCommand::Random(args) => random::random(&args)?,
     }
