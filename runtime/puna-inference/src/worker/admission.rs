@@ -151,7 +151,7 @@ impl Worker {
     }
 
     /// Gives back the memory of conversations that nobody continues now, but for one row's.
-    fn forget(&mut self, keep: usize) -> Result<()> {
+    pub(super) fn forget(&mut self, keep: usize) -> Result<()> {
         for row in 0..self.slots.len() {
             if row != keep && self.slots[row].active.is_none() {
                 self.cache.rewind(row, 0);

@@ -7,7 +7,7 @@ use puna_core::{Error, Result};
 use super::{PREFILL_CHUNK, Slot, Worker, active::Active, milliseconds};
 use crate::{
     draft::draft,
-    engine::{Generate, Job, Stopped, Task},
+    engine::{Job, Stopped, Task},
     graph::Wanted,
     masks::Worked,
 };
