@@ -161,9 +161,9 @@ async fn run(model: &OnnxModel, schema: &Value, seed: u64, temperature: f32) -> 
 /// How a stream ends.
 async fn ended(mut stream: ModelStream) -> Completion {
     loop {
-        match stream.next().await.expect("an end").expect("an answer") {
-            ModelEvent::Finished(completion) => return completion,
-            _ => {}
+        let event = stream.next().await.expect("an end").expect("an answer");
+        if let ModelEvent::Finished(completion) = event {
+            return completion;
         }
     }
 }
