@@ -65,6 +65,49 @@ fn a_checkpoint_becomes_a_model() {
     assert!(ran.code == 3 && ran.stderr.contains("no `model.safetensors`"), "{ran:?}");
 }
 
+/// What rounding costs and gives, and what cannot be held against each other.
+#[test]
+fn models_are_compared() {
+    let puna = Puna::new();
+    let (source, target) = (checkpoint("llama3"), tempfile::tempdir().expect("a folder"));
+    let from = source.path().to_str().expect("a path");
+    let [floats, few] = ["fp32", "int4"].map(|weights| {
+        let out = target.path().join(weights).to_str().expect("a path").to_owned();
+        puna.ok(&["model", "export", from, "--out", &out, "--weights", weights]);
+        out
+    });
+    let text = target.path().join("text.txt");
+    fs::write(&text, "What a quantisation costs, and what it gives.").expect("a file");
+    let text = text.to_str().expect("a path");
+    let compare = |a: &str, b: &str| {
+        let report = puna.ok(&["model", "compare", a, b, "--text", text, "--rounds", "1", "--json"]);
+        serde_json::from_str::<Value>(&report).expect("JSON")
+    };
+    let report = compare(&floats, &few);
+    let figure =
+        |path: &str| report.pointer(path).and_then(Value::as_f64).unwrap_or_else(|| panic!("{report}"));
+    assert!(figure("/divergence") > 0.0 && figure("/worst_divergence") >= figure("/divergence"));
+    assert!((0.0..=1.0).contains(&figure("/agreement")));
+    assert!(figure("/other/bytes") < figure("/base/bytes"));
+    for model in ["base", "other"] {
+        for speed in ["prefill", "decode"] {
+            assert!(figure(&format!("/{model}/{speed}_tokens_per_second")) > 0.0);
+        }
+    }
+    let scored = puna.ok(&["score", &few, "--file", text, "--json"]);
+    let scored: Value = serde_json::from_str(&scored).expect("JSON");
+    assert!((figure("/other/logprob") - scored["logprob"].as_f64().expect("a sum")).abs() < 1e-3);
+    let same = compare(&few, &few);
+    assert_eq!(
+        (&same["agreement"], same["divergence"].as_f64().map(|nats| nats < 1e-9)),
+        (&1.0.into(), Some(true))
+    );
+    let shown = puna.ok(&["model", "compare", &floats, &few, "--text", text, "--rounds", "0"]);
+    assert!(shown.contains("nats in the mean") && !shown.contains("decode"), "{shown}");
+    let ran = puna.run(&["model", "compare", &few, "examples/models/puna-tiny", "--text", text]);
+    assert!(ran.code == 2 && ran.stderr.contains("vocabular"), "{ran:?}");
+}
+
 #[test]
 fn a_random_model_is_measured() {
     let puna = Puna::new();

@@ -6,6 +6,7 @@
 //!
 //! The README beside this crate has every option with its default, and what is promised of results.
 
+mod adapter;
 mod answer;
 mod beam;
 mod buffer;

@@ -50,6 +50,7 @@ impl Worker {
         if end == length {
             self.send_masks([row])?;
         }
+        self.use_adapter_of(row);
         // What is told of likelihoods is told by the graph that decodes.
         let stepped = if scores {
             self.graphs.step(&mut self.cache, row, &chunk, wanted)
