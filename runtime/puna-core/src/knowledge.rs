@@ -37,6 +37,46 @@ pub trait Embedder: Send + Sync {
     /// # Errors
     /// [`InvalidInput`](crate::ErrorKind::InvalidInput) for a text the embedder cannot take.
     async fn embed(&self, texts: &[String]) -> Result<Vec<Vec<f32>>>;
+
+    /// The vectors of questions, for models that tell them from what is searched. By default as [`embed`](Self::embed).
+    ///
+    /// # Errors
+    /// Those of [`embed`](Self::embed).
+    async fn embed_queries(&self, texts: &[String]) -> Result<Vec<Vec<f32>>> {
+        self.embed(texts).await
+    }
+}
+
+/// Tells how well texts answer a question, reading both together.
+#[async_trait]
+pub trait Reranker: Send + Sync {
+    /// One score a document, in the same order; higher is better.
+    ///
+    /// # Errors
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) for a text the model cannot take.
+    async fn rerank(&self, query: &str, documents: &[String]) -> Result<Vec<f32>>;
+}
+
+/// A label and how well a text fits it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LabelScore {
+    /// The label, as the model names it.
+    pub label: String,
+    /// From 0 to 1; of a model for numbers the number itself.
+    pub score: f32,
+}
+
+/// Sorts texts under labels.
+#[async_trait]
+pub trait Classifier: Send + Sync {
+    /// The labels, in the model's order.
+    fn labels(&self) -> &[String];
+
+    /// For each text every label with its score, in the order of [`labels`](Self::labels).
+    ///
+    /// # Errors
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) for a text the model cannot take.
+    async fn classify(&self, texts: &[String]) -> Result<Vec<Vec<LabelScore>>>;
 }
 
 /// Reads documents from a source.

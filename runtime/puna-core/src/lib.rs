@@ -1,7 +1,8 @@
 //! The vocabulary of Puna: what the other crates say to each other.
 //!
 //! Data: [`Message`], [`Content`], [`ToolCall`], [`ToolSchema`], [`GenerateOptions`], [`Usage`],
-//! [`Event`], [`Error`]. Traits: [`Model`], [`Tool`], [`Journal`], [`Embedder`], [`Loader`], [`Retriever`].
+//! [`Event`], [`Error`]. Traits: [`Model`], [`Tool`], [`Journal`], [`Embedder`], [`Reranker`],
+//! [`Classifier`], [`Loader`], [`Retriever`].
 //!
 //! Invariants: this crate performs no I/O, names no vendor, and knows no wire protocol. Whatever it
 //! serialises (messages and records in the journal, events in `puna run --json`) keeps its form
@@ -18,7 +19,9 @@ mod tool;
 pub use error::{Error, ErrorKind, Result};
 pub use event::{Event, TurnOutcome};
 pub use journal::{Journal, JournalEntry, Record, SessionSummary};
-pub use knowledge::{Document, Embedder, Hit, HitPage, Loader, Retriever, Span};
+pub use knowledge::{
+    Classifier, Document, Embedder, Hit, HitPage, LabelScore, Loader, Reranker, Retriever, Span,
+};
 pub use message::{
     Citation, Content, InvalidToolCall, Media, Message, Role, ToolCall, ToolOutcome, ToolResult,
 };

@@ -351,7 +351,7 @@ fn windows(architecture: Architecture, raw: &Raw, layers: usize) -> Result<Vec<O
     Ok((0..layers).map(|layer| slides(layer).then_some(window)).collect())
 }
 
-fn whole(name: &str, value: u64, most: u64) -> Result<usize> {
+pub(crate) fn whole(name: &str, value: u64, most: u64) -> Result<usize> {
     match usize::try_from(value) {
         Ok(size) if (1..=most).contains(&value) => Ok(size),
         _ => Err(Error::invalid_input(format!("`{name}` is `{value}`; it must be from 1 to {most}"))),

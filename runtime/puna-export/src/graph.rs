@@ -59,6 +59,12 @@ impl GraphWriter {
         self.constant(&format!("const/ints{values:?}"), Type::Int64, &[values.len()], bytes)
     }
 
+    /// A long list of whole numbers under a name of its own.
+    pub(crate) fn int_table(&mut self, name: &str, values: &[i64]) -> String {
+        let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        self.constant(name, Type::Int64, &[values.len()], bytes)
+    }
+
     /// A whole number without dimensions.
     pub(crate) fn int(&mut self, value: i64) -> String {
         self.constant(&format!("const/int/{value}"), Type::Int64, &[], value.to_le_bytes().to_vec())
@@ -124,8 +130,8 @@ impl GraphWriter {
         });
     }
 
-    pub(crate) fn finish(mut self) -> Model {
-        self.graph.name = "decoder".to_owned();
+    pub(crate) fn finish(mut self, name: &str) -> Model {
+        self.graph.name = name.to_owned();
         let set = |domain: &str, version| OperatorSet { domain: domain.to_owned(), version: Some(version) };
         let mut opset_import = vec![set("", OPSET)];
         if self.microsoft {

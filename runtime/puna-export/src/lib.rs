@@ -14,6 +14,7 @@
 mod checkpoint;
 mod config;
 mod decoder;
+mod encoder;
 mod export;
 mod files;
 mod folder;
@@ -31,6 +32,7 @@ mod shapes;
 
 pub use checkpoint::Checkpoint;
 pub use config::{Architecture, DecoderConfig};
+pub use encoder::{EncoderConfig, EncoderOptions, export_encoder};
 pub use export::{ExportReport, Progress, export};
 pub use lora::{AdapterReport, convert as convert_adapter};
 pub use options::{ExportOptions, Keep, Weights};

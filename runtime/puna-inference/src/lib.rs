@@ -15,6 +15,7 @@ mod compare;
 mod cuda;
 mod device;
 mod draft;
+mod encoder;
 mod engine;
 mod folder;
 mod graph;
@@ -34,8 +35,12 @@ mod worker;
 
 pub use compare::{Comparison, Likelihoods, shared_tokens};
 pub use device::Device;
+pub use encoder::{Embedding, EncoderOptions, LongInput, OnnxClassifier, OnnxEmbedder, OnnxReranker};
 pub use engine::EngineStatus;
-pub use folder::{Exporter, FolderOptions, GenerationDefaults, ModelFolder, Sizes, Variant};
+pub use folder::{
+    Activation, EncoderFolder, Exporter, FolderOptions, GenerationDefaults, ModelFolder, Pooling, Sizes,
+    Variant,
+};
 pub use graphs::CompanionUse;
 pub use load::{LoadOptions, ModelDetails, TemplateKind};
 pub use model::{CompletionRequest, OnnxModel};

@@ -289,7 +289,7 @@ fn companion(found: &ModelFolder, options: &LoadOptions) -> Result<Option<PathBu
 }
 
 /// Physical cores that this process may use: a second thread on a core helps no matrix product.
-fn default_threads() -> usize {
+pub(crate) fn default_threads() -> usize {
     num_cpus::get_physical().min(num_cpus::get()).max(1)
 }
 

@@ -12,6 +12,7 @@ mod calls;
 mod constraint;
 mod decode;
 mod dialect;
+mod encoder;
 mod files;
 mod python_json;
 mod stop;
@@ -26,6 +27,7 @@ pub use constraint::{
 };
 pub use decode::StreamDecoder;
 pub use dialect::Dialect;
+pub use encoder::{Encoded, EncoderTokenizer};
 pub use python_json::python_json;
 pub use stop::StopMatcher;
 pub use template::{ChatTemplate, Prompt};

@@ -2,6 +2,7 @@ use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
+use crate::encode::{ClassifyArgs, EmbedArgs, RerankArgs};
 use crate::model::{adapter::AdapterArgs, compare::CompareArgs, export::ExportArgs, random::RandomArgs};
 
 /// Runs agents: a Llama in process, tools as sandboxed WebAssembly, conversations that last.
@@ -37,6 +38,12 @@ pub(crate) enum Command {
     Generate(GenerateArgs),
     /// Tell how well a model expects a text
     Score(ScoreArgs),
+    /// Turn texts into vectors
+    Embed(EmbedArgs),
+    /// Sort texts by how well they answer a question
+    Rerank(RerankArgs),
+    /// Sort texts under a model's labels
+    Classify(ClassifyArgs),
 }
 
 #[derive(Debug, ClapArgs)]

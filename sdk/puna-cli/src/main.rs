@@ -6,6 +6,7 @@
 mod args;
 mod chat;
 mod doctor;
+mod encode;
 mod exit;
 mod generate;
 mod model;
@@ -53,6 +54,9 @@ async fn dispatch(command: args::Command) -> puna::Result<ExitCode> {
         Command::Model(args) => model::model(args).await,
         Command::Generate(args) => generate::generate(args).await,
         Command::Score(args) => score::score(args).await,
+        Command::Embed(args) => encode::embed(args).await,
+        Command::Rerank(args) => encode::rerank(args).await,
+        Command::Classify(args) => encode::classify(args).await,
     }
 }
 

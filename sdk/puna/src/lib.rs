@@ -22,10 +22,12 @@
 //! Invariant: the only crate that wires the parts together; it holds no logic of theirs.
 
 mod doctor;
+mod embedder;
 mod function_tool;
 mod stack;
 
 pub use doctor::{AgentReport, Doctor, Finding, Folder, Machine, StoreReport, doctor};
+pub use embedder::{default_embedder, default_embedder_folder};
 pub use function_tool::tool;
 pub use puna_agent::{Agent, EventStream, Limits, RunOptions, Unfinished};
 pub use puna_core::*;

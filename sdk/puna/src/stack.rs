@@ -6,8 +6,8 @@ use std::{
 };
 
 use puna_agent::{Agent, AgentOptions, HistoryPolicy, Limits, SessionLocks};
-use puna_core::{Error, ErrorKind, Journal, Model, Result, Tool, ToolSchema};
-use puna_inference::{CompanionUse, FolderOptions, LoadOptions, OnnxModel, provision};
+use puna_core::{Embedder, Error, ErrorKind, Journal, Model, Result, Tool, ToolSchema};
+use puna_inference::{CompanionUse, EncoderOptions, FolderOptions, LoadOptions, OnnxModel, provision};
 use puna_memory::{Conversations, EphemeralJournal};
 use puna_plugins::{Grants, HostOptions, Inspection, PluginHost};
 use puna_spec::{AgentSpec, CompanionPolicy, ModelSpec, PluginSpec};
@@ -35,6 +35,8 @@ struct Inner {
     store: Mutex<Option<SledStore>>,
     /// Loaded models: agents with the same model and settings share one.
     models: Mutex<HashMap<(PathBuf, LoadOptions), Arc<OnnxModel>>>,
+    /// The default embedding model, once it is loaded.
+    embedder: Mutex<Option<Arc<dyn Embedder>>>,
     ephemeral: Arc<EphemeralJournal>,
 }
 
@@ -78,6 +80,7 @@ impl StackBuilder {
             locks: SessionLocks::default(),
             store: Mutex::default(),
             models: Mutex::default(),
+            embedder: Mutex::default(),
             ephemeral: Arc::default(),
         })))
     }
@@ -200,6 +203,20 @@ impl Stack {
         let model = Arc::new(OnnxModel::load(&runtime, &spec.path, options.clone())?);
         models.insert((path, options), Arc::clone(&model));
         Ok(model)
+    }
+
+    /// The default embedding model, fetched and exported where it is not there yet; loaded once. Blocks while it does
+    /// so.
+    ///
+    /// # Errors
+    /// Those of [`default_embedder`](crate::default_embedder).
+    pub fn embedder(&self) -> Result<Arc<dyn Embedder>> {
+        let mut embedder = self.0.embedder.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(loaded) = &*embedder {
+            return Ok(Arc::clone(loaded));
+        }
+        let loaded = crate::default_embedder(&EncoderOptions::default(), &*self.0.on_progress)?;
+        Ok(Arc::clone(embedder.insert(Arc::new(loaded))))
     }
 
     /// Takes what an agent's conversations begin with from the cache folder, or puts it there.

@@ -74,7 +74,7 @@ pub(crate) fn write(
     let wrong = match (names.is_empty(), decoder.misshapen.first()) {
         (false, _) => format!("lacks {}, which a `{}` has", listed(&names), config.architecture.name()),
         (true, Some(misshapen)) => format!("does not fit its configuration: {misshapen}"),
-        (true, None) => return Ok(decoder.graph.finish()),
+        (true, None) => return Ok(decoder.graph.finish("decoder")),
     };
     Err(Error::new(ErrorKind::InvalidInput, format!("the checkpoint {wrong}")))
 }

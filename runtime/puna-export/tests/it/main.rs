@@ -3,6 +3,7 @@
 
 mod adapters;
 mod decoders;
+mod encoders;
 mod folders;
 mod quantised;
 mod refused;

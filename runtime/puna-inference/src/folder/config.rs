@@ -54,6 +54,11 @@ impl ConfigFile {
         Ok(Self { path, value })
     }
 
+    /// The whole of a file that is a list.
+    pub(super) fn list(&self) -> Option<&Vec<Value>> {
+        self.value.as_array()
+    }
+
     pub(super) fn exists(&self) -> bool {
         !self.value.is_null()
     }

@@ -2,6 +2,7 @@
 
 mod companion;
 mod config;
+mod encoder;
 mod external;
 mod variant;
 
@@ -17,6 +18,7 @@ use self::config::ConfigFile;
 pub(crate) use self::config::{MAX_CONTEXT, MAX_HEADS, MAX_VOCABULARY, MAX_WIDTH};
 pub use self::{
     config::{GenerationDefaults, Sizes},
+    encoder::{Activation, EncoderFolder, Pooling},
     variant::Variant,
 };
 

@@ -357,6 +357,6 @@ fn configured(runtime: &Runtime, options: &GraphOptions<'_>) -> ort::Result<Sess
 }
 
 /// Drops the builder that a failed option hands back.
-fn plain<R>(error: ort::Error<R>) -> ort::Error {
+pub(crate) fn plain<R>(error: ort::Error<R>) -> ort::Error {
     ort::Error::new_with_code(error.code(), error.message())
 }

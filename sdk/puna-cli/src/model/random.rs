@@ -34,6 +34,7 @@ pub(crate) fn random(args: &RandomArgs) -> Result<()> {
         (_, Some(file)) => fs::read_to_string(file).map_err(|error| Error::from_io("read", file, error))?,
         (name, None) => puna::export::shape(name.as_deref().unwrap_or_default())?.to_owned(),
     };
-    args.form
-        .run(|options, progress| puna::export::random(&config, args.seed, &args.form.out, options, progress))
+    args.form.run(args.form.options().weights, |options, progress| {
+        puna::export::random(&config, args.seed, &args.form.out, options, progress)
+    })
 }

@@ -1,0 +1,106 @@
+use std::path::Path;
+
+use async_trait::async_trait;
+use puna_core::{Embedder, Result};
+use serde::Serialize;
+
+use super::{
+    EncoderOptions,
+    pooling::normalise,
+    session::Wanted,
+    worker::{Handle, Read},
+};
+use crate::{EncoderFolder, Runtime};
+
+/// An embedding model in this process. Its thread computes one request after the other.
+pub struct OnnxEmbedder {
+    folder: EncoderFolder,
+    handle: Handle,
+}
+
+/// A text's vector, and what was read for it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Embedding {
+    /// The vector.
+    pub vector: Vec<f32>,
+    /// The tokens that were read.
+    pub tokens: usize,
+    /// The parts that the text was read in.
+    pub parts: usize,
+    /// Whether its end was left out.
+    pub truncated: bool,
+}
+
+impl OnnxEmbedder {
+    /// Loads a model's folder. Blocks while it loads.
+    ///
+    /// # Errors
+    /// Those of [`EncoderFolder::open`], and [`InvalidInput`](puna_core::ErrorKind::InvalidInput) for a graph that gives
+    /// no embeddings.
+    pub fn load(runtime: &Runtime, folder: &Path, options: &EncoderOptions) -> Result<Self> {
+        let folder = EncoderFolder::open(folder, options.variant.as_deref())?;
+        let handle = Handle::start(runtime, &folder, options, Wanted::Embedding)?;
+        Ok(Self { folder, handle })
+    }
+
+    /// What the folder's files say.
+    pub fn folder(&self) -> &EncoderFolder {
+        &self.folder
+    }
+
+    /// The vectors of texts that are searched, with what was read for each.
+    ///
+    /// # Errors
+    /// [`InvalidInput`](puna_core::ErrorKind::InvalidInput) for a text that is too long;
+    /// [`ResourceExhausted`](puna_core::ErrorKind::ResourceExhausted) when too many requests wait.
+    pub async fn documents(&self, texts: &[String]) -> Result<Vec<Embedding>> {
+        self.read(&self.folder.document_prompt, texts).await
+    }
+
+    /// The vectors of questions, with what was read for each.
+    ///
+    /// # Errors
+    /// Those of [`documents`](Self::documents).
+    pub async fn queries(&self, texts: &[String]) -> Result<Vec<Embedding>> {
+        self.read(&self.folder.query_prompt, texts).await
+    }
+
+    async fn read(&self, prompt: &str, texts: &[String]) -> Result<Vec<Embedding>> {
+        let prompted = texts.iter().map(|text| format!("{prompt}{text}")).collect();
+        let read = self.handle.read(None, prompted).await?;
+        Ok(read.into_iter().map(|read| self.embedding(read)).collect())
+    }
+
+    /// The parts' vectors averaged, each by its tokens.
+    fn embedding(&self, read: Read) -> Embedding {
+        let tokens = read.parts.iter().map(|(_, tokens)| tokens).sum();
+        let parts = read.parts.len();
+        let mut vector = vec![0.0; self.handle.width];
+        for (mut part, weight) in read.parts {
+            if self.folder.normalise {
+                normalise(&mut part);
+            }
+            let share = weight as f32 / tokens as f32;
+            vector.iter_mut().zip(part).for_each(|(sum, value)| *sum += value * share);
+        }
+        if self.folder.normalise {
+            normalise(&mut vector);
+        }
+        Embedding { vector, tokens, parts, truncated: read.truncated }
+    }
+}
+
+#[async_trait]
+impl Embedder for OnnxEmbedder {
+    fn dimension(&self) -> usize {
+        self.handle.width
+    }
+
+    async fn embed(&self, texts: &[String]) -> Result<Vec<Vec<f32>>> {
+        Ok(self.documents(texts).await?.into_iter().map(|read| read.vector).collect())
+    }
+
+    async fn embed_queries(&self, texts: &[String]) -> Result<Vec<Vec<f32>>> {
+        Ok(self.queries(texts).await?.into_iter().map(|read| read.vector).collect())
+    }
+}

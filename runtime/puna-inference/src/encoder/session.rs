@@ -1,0 +1,175 @@
+//! An encoder's graph: batches in, a vector for each text out.
+
+use ort::{
+    session::{Session, SessionInputValue, builder::GraphOptimizationLevel},
+    value::{Tensor, TensorElementType},
+};
+use puna_core::{Error, ErrorKind, Result};
+use puna_text::Encoded;
+
+use super::pooling::pool;
+use crate::{
+    buffer::failed,
+    folder::{EncoderFolder, Pooling},
+    graph::plain,
+    runtime::{Runtime, log_level},
+};
+
+/// What the graph gives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Given {
+    /// `[batch, sequence, width]`, to be pooled.
+    Tokens(Pooling),
+    /// `[batch, width]`
+    Whole,
+}
+
+/// What is asked of a graph.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wanted {
+    Embedding,
+    Logits,
+}
+
+pub(super) struct EncoderSession {
+    session: Session,
+    has_mask: bool,
+    has_types: bool,
+    output: String,
+    given: Given,
+    /// Numbers of a text's vector.
+    pub(super) width: usize,
+    padding: i64,
+}
+
+impl EncoderSession {
+    pub(super) fn open(
+        runtime: &Runtime,
+        folder: &EncoderFolder,
+        threads: usize,
+        wanted: Wanted,
+        padding: u32,
+    ) -> Result<Self> {
+        let shown = folder.graph.display().to_string();
+        let session = (|| -> ort::Result<Session> {
+            let builder = Session::builder(runtime.environment())?;
+            let builder = builder.with_optimization_level(GraphOptimizationLevel::All).map_err(plain)?;
+            let builder = builder.with_intra_threads(threads).map_err(plain)?;
+            // Shapes change with every batch.
+            let builder = builder.with_memory_pattern(false).map_err(plain)?;
+            let mut builder = builder.with_log_level(log_level()).map_err(plain)?;
+            builder.commit_from_file(&folder.graph)
+        })()
+        .map_err(|error| {
+            Error::new(ErrorKind::Corrupt, format!("cannot load the model `{shown}`: {}", error.message()))
+        })?;
+        let known = ["input_ids", "attention_mask", "token_type_ids"];
+        for input in session.inputs() {
+            if !known.contains(&input.name()) || input.dtype().tensor_type() != Some(TensorElementType::Int64)
+            {
+                return Err(Error::invalid_input(format!(
+                    "the model `{shown}` takes `{}`; an encoder takes {} in 64-bit integers",
+                    input.name(),
+                    known.map(|name| format!("`{name}`")).join(", ")
+                )));
+            }
+        }
+        let has = |name: &str| session.inputs().iter().any(|input| input.name() == name);
+        let (has_ids, has_mask, has_types) = (has(known[0]), has(known[1]), has(known[2]));
+        if !has_ids {
+            return Err(Error::invalid_input(format!("the model `{shown}` takes no `input_ids`")));
+        }
+        let names: &[(&str, Given)] = match wanted {
+            Wanted::Logits => &[("logits", Given::Whole)],
+            Wanted::Embedding => &[
+                ("sentence_embedding", Given::Whole),
+                ("last_hidden_state", Given::Tokens(folder.pooling)),
+                ("token_embeddings", Given::Tokens(folder.pooling)),
+            ],
+        };
+        let found = names.iter().find_map(|(name, given)| {
+            let output = session.outputs().iter().find(|output| output.name() == *name)?;
+            Some((output, *given))
+        });
+        let Some((output, given)) = found else {
+            let there: Vec<String> =
+                session.outputs().iter().map(|output| format!("`{}`", output.name())).collect();
+            let wanted: Vec<String> = names.iter().map(|(name, _)| format!("`{name}`")).collect();
+            return Err(Error::invalid_input(format!(
+                "the model `{shown}` gives {}; wanted is {}",
+                there.join(", "),
+                wanted.join(" or ")
+            )));
+        };
+        let width = output.dtype().tensor_shape().and_then(|shape| shape.last().copied()).unwrap_or(-1);
+        let width = usize::try_from(width)
+            .ok()
+            .filter(|width| (1..=crate::folder::MAX_WIDTH as usize).contains(width));
+        let width =
+            width.or(folder.labels.first().filter(|_| wanted == Wanted::Logits).map(|_| folder.labels.len()));
+        let width = width.ok_or_else(|| {
+            Error::invalid_input(format!(
+                "the model `{shown}` does not say how wide its `{}` is",
+                output.name()
+            ))
+        })?;
+        if output.dtype().tensor_type() != Some(TensorElementType::Float32) {
+            return Err(Error::invalid_input(format!(
+                "the model `{shown}` gives `{}` in other than 32-bit floats; take another variant",
+                output.name()
+            )));
+        }
+        let output = output.name().to_owned();
+        Ok(Self { session, has_mask, has_types, output, given, width, padding: i64::from(padding) })
+    }
+
+    /// A vector for each text of a batch.
+    pub(super) fn run(&mut self, batch: &[&Encoded]) -> Result<Vec<Vec<f32>>> {
+        let longest = batch.iter().map(|text| text.ids.len()).max().unwrap_or(0);
+        let shape = [batch.len(), longest];
+        let fill = |of: &dyn Fn(&Encoded, usize) -> i64, rest: i64| -> Vec<i64> {
+            let mut values = Vec::with_capacity(batch.len() * longest);
+            for text in batch {
+                values.extend((0..text.ids.len()).map(|place| of(text, place)));
+                values.resize(values.len() + longest - text.ids.len(), rest);
+            }
+            values
+        };
+        let tensor = |values| Tensor::from_array((shape, values)).map_err(failed("make a batch"));
+        let mut inputs: Vec<(&str, SessionInputValue<'_>)> = Vec::new();
+        inputs.push((
+            "input_ids",
+            tensor(fill(&|text, place| i64::from(text.ids[place]), self.padding))?.into(),
+        ));
+        if self.has_mask {
+            inputs.push(("attention_mask", tensor(fill(&|_, _| 1, 0))?.into()));
+        }
+        if self.has_types {
+            inputs.push((
+                "token_type_ids",
+                tensor(fill(&|text, place| i64::from(text.types[place]), 0))?.into(),
+            ));
+        }
+        let outputs = self.session.run(inputs).map_err(failed("run the model"))?;
+        let output = outputs
+            .get(&self.output)
+            .ok_or_else(|| Error::internal(format!("the model gave no `{}`", self.output)))?;
+        let (found, values) =
+            output.try_extract_tensor::<f32>().map_err(failed("read the model's output"))?;
+        let rows = if let Given::Tokens(_) = self.given { longest } else { 1 };
+        if values.len() != batch.len() * rows * self.width {
+            return Err(Error::invalid_input(format!(
+                "the model gave `{}` of shape {found:?} for {} texts of {longest} tokens",
+                self.output,
+                batch.len()
+            )));
+        }
+        let of_text = values.chunks_exact(rows * self.width).zip(batch);
+        Ok(of_text
+            .map(|(values, text)| match self.given {
+                Given::Tokens(how) => pool(&values[..text.ids.len() * self.width], self.width, how),
+                Given::Whole => values.to_vec(),
+            })
+            .collect())
+    }
+}
