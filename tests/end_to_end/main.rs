@@ -3,6 +3,7 @@
 mod chat;
 mod concierge;
 mod dependencies;
+mod encoders;
 mod export;
 mod files;
 mod kill;

@@ -38,6 +38,15 @@ const MAX_TEXT_BYTES: usize = 4096;
 /// Most characters of a wrong value shown in an error.
 const SHOWN_CHARACTERS: usize = 60;
 
+/// A file that is a list; empty where there is no file.
+pub(super) fn read_list(folder: &Path, name: &str) -> Result<Vec<Value>> {
+    let path = folder.join(name);
+    let Some(bytes) = read_bounded(&path)? else { return Ok(Vec::new()) };
+    serde_json::from_slice(&bytes).map_err(|error| {
+        Error::invalid_input(format!("`{}` is not a JSON list", path.display())).with_source(error)
+    })
+}
+
 /// A configuration file; every key of a missing one is `null`.
 pub(super) struct ConfigFile {
     path: PathBuf,
@@ -52,11 +61,6 @@ impl ConfigFile {
             None => Value::Null,
         };
         Ok(Self { path, value })
-    }
-
-    /// The whole of a file that is a list.
-    pub(super) fn list(&self) -> Option<&Vec<Value>> {
-        self.value.as_array()
     }
 
     pub(super) fn exists(&self) -> bool {

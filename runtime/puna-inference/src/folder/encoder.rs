@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::{
-    config::{ConfigFile, is_inside},
+    config::{ConfigFile, is_inside, read_list},
     external, variant,
 };
 
@@ -170,9 +170,8 @@ impl EncoderFolder {
 
 /// What `modules.json` and the module of pooling say; the mean, not normalised, without them.
 fn pooling(path: &Path) -> Result<(Pooling, bool)> {
-    let modules = ConfigFile::read(path, "modules.json")?;
     let (mut how, mut normalise) = (Pooling::Mean, false);
-    for module in modules.list().into_iter().flatten() {
+    for module in read_list(path, "modules.json")? {
         let kind = module["type"].as_str().unwrap_or_default().rsplit('.').next().unwrap_or_default();
         match kind {
             "Transformer" => {}
