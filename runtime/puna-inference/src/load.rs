@@ -1,6 +1,6 @@
 use std::path::{Path, PathBuf};
 
-use puna_core::{Error, ErrorKind, Result};
+use puna_core::{Error, ErrorKind, GenerateOptions, Result};
 use puna_text::{ChatTemplate, Dialect, Tokenizer};
 use serde::Serialize;
 
@@ -113,6 +113,8 @@ pub struct ModelDetails {
     pub batches: bool,
     /// Whether tokens that were guessed ahead are checked in one step.
     pub guesses: bool,
+    /// How its authors generate: what requests do not say.
+    pub generation: GenerateOptions,
     /// Requests computed at the same time at most.
     pub slots: usize,
     /// Threads for one step.
@@ -210,6 +212,7 @@ pub(crate) fn load(runtime: &Runtime, folder: &Path, options: &LoadOptions) -> R
         last_logits_only: layout.last_logits_only || layout.logits_to_keep.is_some(),
         batches: graph.batches(),
         guesses: graph.verifies(),
+        generation: found.generation.options(),
         slots: options.slots,
         threads,
         graph: file,

@@ -408,6 +408,8 @@ impl OnnxModel {
 
     /// Queues a request whose prompt is ready.
     fn start(&self, prompt: Vec<u32>, request: GenerateRequest, ignore_end: bool) -> Result<ModelStream> {
+        let options = request.options.with_defaults(&self.details.generation);
+        let request = GenerateRequest { options, ..request };
         if prompt.is_empty() {
             return Err(Error::invalid_input("the prompt is empty: there is nothing to continue"));
         }
