@@ -20,6 +20,8 @@ pub struct AgentOptions {
     pub limits: Limits,
     /// What happens when the conversation does not fit the model's context.
     pub history: HistoryPolicy,
+    /// The adapter that the model is asked to be changed by.
+    pub adapter: Option<String>,
     /// Where sessions are recorded.
     pub journal: Arc<dyn Journal>,
     /// Shared by all agents over the same journal.
@@ -37,6 +39,7 @@ impl AgentOptions {
             options: GenerateOptions::default(),
             limits: Limits::default(),
             history: HistoryPolicy::default(),
+            adapter: None,
             journal,
             locks: SessionLocks::default(),
         }
@@ -94,6 +97,7 @@ pub(crate) struct Inner {
     pub(crate) options: GenerateOptions,
     pub(crate) limits: Limits,
     pub(crate) history: HistoryPolicy,
+    pub(crate) adapter: Option<String>,
     pub(crate) journal: Arc<dyn Journal>,
     pub(crate) locks: SessionLocks,
 }
@@ -119,6 +123,7 @@ impl Agent {
             options: options.options,
             limits: options.limits,
             history: options.history,
+            adapter: options.adapter,
             journal: options.journal,
             locks: options.locks,
         };

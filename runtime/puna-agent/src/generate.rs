@@ -113,6 +113,7 @@ impl Driver {
             messages: self.messages(dropped),
             tools: agent.toolbox.schemas().to_vec(),
             options: agent.options.clone(),
+            adapter: agent.adapter.clone(),
             cancel: self.cancel.clone(),
             deadline: self.deadline.map(Instant::into_std),
             ..GenerateRequest::default()

@@ -51,6 +51,8 @@ pub struct GenerateRequest {
     pub logit_bias: BTreeMap<u32, f32>,
     /// Asks for a [`ModelEvent::Token`] for every token, with so many of the likeliest in its place.
     pub logprobs: Option<u32>,
+    /// The name of an adapter that changes the model for this request alone; without it, the model is as it is.
+    pub adapter: Option<String>,
     /// Stops the generation within one step, with [`StopReason::Cancelled`].
     pub cancel: CancellationToken,
     /// Stops the generation within one step, with [`StopReason::Deadline`].
@@ -68,6 +70,7 @@ impl Default for GenerateRequest {
             options: GenerateOptions::default(),
             logit_bias: BTreeMap::new(),
             logprobs: None,
+            adapter: None,
             cancel: CancellationToken::default(),
             deadline: None,
         }
