@@ -38,9 +38,10 @@ enum Open {
     Object(Map<String, Value>, String),
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 enum State {
     /// Before a value.
+    #[default]
     Value,
     /// After `[`: a value or the end.
     FirstItem,
@@ -84,12 +85,6 @@ enum Escape {
     Half {
         high: u32,
     },
-}
-
-impl Default for State {
-    fn default() -> Self {
-        Self::Value
-    }
 }
 
 impl PartialJson {
