@@ -11,6 +11,7 @@ use crate::{
     config::{DecoderConfig, MAX_CONTEXT},
     decoder::{self, Form},
     folder::{self, Making},
+    lora::Merged,
     options::Policy,
     plan::Plan,
 };
@@ -68,7 +69,9 @@ pub fn export(
     let config = DecoderConfig::open(checkpoint)?;
     let generation = folder::generation(checkpoint)?;
     let source = Checkpoint::open(checkpoint)?;
-    let planned = plan(&config, &source, options)?;
+    let merged = options.merge.as_deref().map(|adapter| Merged::new(&source, adapter)).transpose()?;
+    let weights: &dyn Source = merged.as_ref().map_or(&source as _, |merged| merged as _);
+    let planned = plan(&config, weights, options)?;
     let unused: Vec<&str> = source.unused().into_iter().filter(|name| !is_needless(name, &config)).collect();
     if !unused.is_empty() {
         return Err(Error::invalid_input(format!(
@@ -78,7 +81,7 @@ pub fn export(
             config.architecture.name()
         )));
     }
-    write(&config, &generation, &source, &planned, out, options, progress, |making| {
+    write(&config, &generation, weights, &planned, out, options, progress, |making| {
         making.copy_from(checkpoint)
     })
 }
@@ -118,6 +121,7 @@ pub(crate) fn plan(config: &DecoderConfig, source: &dyn Source, options: &Export
         last_logits: options.last_logits,
         standard: options.standard_ops,
         rotate: options.rotate,
+        adapters: options.adapters,
         context,
         file,
     };

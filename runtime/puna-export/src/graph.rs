@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::onnx::{self, Given, Graph, MICROSOFT, Model, Node, OperatorSet, Tensor, Type, ValueInfo};
+use crate::onnx::{self, Given, Graph, MICROSOFT, Model, Node, OperatorSet, Size, Tensor, Type, ValueInfo};
 
 /// The version of ONNX's own operators: the first with blocks in `DequantizeLinear`. The graphs use nothing newer.
 const OPSET: i64 = 21;
@@ -31,6 +31,16 @@ impl GraphWriter {
             self.graph.initializer.push(tensor);
         }
         name
+    }
+
+    /// An input of floats that need not be given: empty without, so that at least one size must not be known.
+    pub(crate) fn optional(&mut self, name: &str, element: Type, shape: &[Size]) -> String {
+        self.input(onnx::value(name, element, shape));
+        let sizes = shape.iter().map(|size| match size {
+            Size::Of(size) => *size,
+            Size::Named(_) => 0,
+        });
+        self.constant(name, element, &sizes.collect::<Vec<_>>(), Vec::new())
     }
 
     fn constant(&mut self, name: &str, element: Type, dims: &[usize], bytes: Vec<u8>) -> String {

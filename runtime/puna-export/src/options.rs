@@ -1,6 +1,6 @@
 //! What an export is to be.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, path::PathBuf, str::FromStr};
 
 use puna_core::{Error, Result};
 
@@ -122,6 +122,11 @@ pub struct ExportOptions {
     /// weights. The model computes the same; large channels are spread, so that rounding costs less. A tied head
     /// becomes a tensor of its own.
     pub rotate: bool,
+    /// Whether products take adapters beside their weights, of any rank, as inputs that need not be given:
+    /// `NAME.lora_A.weight` `[inputs, rank]` and `NAME.lora_B.weight` `[rank, outputs]`.
+    pub adapters: bool,
+    /// The folder of an adapter, as PEFT saves it, that is merged into the weights before they are rounded.
+    pub merge: Option<PathBuf>,
 }
 
 impl Default for ExportOptions {
@@ -138,6 +143,8 @@ impl Default for ExportOptions {
             last_logits: false,
             standard_ops: false,
             rotate: false,
+            adapters: false,
+            merge: None,
         }
     }
 }
@@ -167,6 +174,12 @@ impl ExportOptions {
         }
         if self.companion_int8 && self.activations_int8 {
             return invalid("a graph with 8-bit activations needs no companion of the same kind".to_owned());
+        }
+        if self.rotate && self.adapters {
+            return invalid(
+                "adapters are of the model as it was trained, and a rotated one's products take other values; merge them before"
+                    .to_owned(),
+            );
         }
         if self.standard_ops && !self.symmetric {
             return invalid(

@@ -17,7 +17,7 @@ use puna_text::{Dialect, Matcher};
 use serde::Serialize;
 use tokio::sync::{mpsc::UnboundedSender, oneshot};
 
-use crate::{Sampler, worker::Worker};
+use crate::{Sampler, adapter::Adapter, worker::Worker};
 
 /// Where a request's events go. Unbounded, because they are bounded by the request's tokens, and a slow reader must not
 /// hold the other requests up.
@@ -29,6 +29,8 @@ pub(crate) struct Job {
     pub prompt: Vec<u32>,
     pub cancel: CancellationToken,
     pub deadline: Option<Instant>,
+    /// What the model is changed by.
+    pub adapter: Option<Arc<Adapter>>,
     pub task: Task,
 }
 
@@ -77,8 +79,13 @@ pub(crate) struct Score {
     /// How many of the likeliest tokens are told with each.
     pub top: usize,
     pub scores: Vec<TokenScore>,
+    /// Is shown the logits of each place that is scored, one after the other.
+    pub each: Option<EachLogits>,
     pub reply: oneshot::Sender<Result<Vec<TokenScore>>>,
 }
+
+/// Is called on the engine's thread, which it holds up.
+pub(crate) type EachLogits = Box<dyn FnMut(&[f32]) + Send>;
 
 /// Why a request ends before it is done.
 pub(crate) enum Stopped {
@@ -110,6 +117,11 @@ impl From<Error> for Stopped {
 }
 
 impl Job {
+    /// The adapter's number, 0 for none: what is computed with one is of no use to another.
+    pub(crate) fn adapter_id(&self) -> u64 {
+        self.adapter.as_ref().map_or(0, |adapter| adapter.id)
+    }
+
     /// Whether the request is still wanted and in time.
     pub(crate) fn check(&self) -> Result<(), Stopped> {
         let abandoned = match &self.task {

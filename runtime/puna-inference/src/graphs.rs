@@ -1,11 +1,15 @@
 //! The graphs of one model: one that decodes, and maybe one that prompts go through.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use puna_core::Result;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    adapter::Adapter,
     cache::Cache,
     graph::{Graph, Logits, Wanted},
 };
@@ -52,6 +56,8 @@ impl Graphs {
             Some("has another vocabulary")
         } else if a.cache != b.cache {
             Some("has other keys and values")
+        } else if a.openings != b.openings {
+            Some("takes other adapters")
         } else if companion.context() < decode.context() {
             Some("has a smaller context")
         } else {
@@ -112,6 +118,14 @@ impl Graphs {
         match &self.prefill {
             Some(prefill) if self.prefilled => prefill.logits(),
             _ => self.decode.logits(),
+        }
+    }
+
+    /// Has the steps that follow changed by an adapter, or by none.
+    pub(crate) fn use_adapter(&mut self, adapter: Option<&Arc<Adapter>>) {
+        self.decode.use_adapter(adapter);
+        if let Some(prefill) = &mut self.prefill {
+            prefill.use_adapter(adapter);
         }
     }
 

@@ -1,10 +1,15 @@
+use std::sync::Arc;
+
 use ort::{
-    session::Session,
+    session::{OverridableInitializer, Session},
     value::{Outlet, TensorElementType, ValueType},
 };
 use puna_core::{Error, ErrorKind, Result};
 
-use crate::folder::{MAX_CONTEXT, MAX_HEADS, MAX_VOCABULARY, MAX_WIDTH, Sizes};
+use crate::{
+    adapter::Openings,
+    folder::{MAX_CONTEXT, MAX_HEADS, MAX_VOCABULARY, MAX_WIDTH, Sizes},
+};
 
 /// The names and shapes of a graph's inputs and outputs, read from the graph itself.
 #[derive(Clone, Debug)]
@@ -22,6 +27,8 @@ pub(crate) struct Layout {
     pub(crate) last_logits_only: bool,
     /// Whether the graph takes one row only.
     pub(crate) single_row: bool,
+    /// Inputs that an adapter may fill.
+    pub(crate) openings: Arc<Openings>,
 }
 
 /// One tensor of the cache, of shape `[batch, kv_heads, length, head_dim]`.
@@ -94,6 +101,7 @@ impl Layout {
             vocab_size,
             last_logits_only: logits_shape[1] == 1,
             single_row: false,
+            openings: Arc::new(openings(session)),
         };
         let mut has_ids = false;
         for input in session.inputs() {
@@ -156,6 +164,17 @@ impl Layout {
     pub(crate) fn fixed_length(&self) -> Option<usize> {
         self.cache.iter().filter_map(|tensor| tensor.fixed_length).min()
     }
+}
+
+/// The inputs that need not be given. Old exporters let every weight be replaced so; what is not a matrix of open size
+/// is none of an adapter's.
+fn openings(session: &Session) -> Openings {
+    let opening = |input: &OverridableInitializer| {
+        let (element, shape) = (input.dtype().tensor_type()?, input.dtype().tensor_shape()?);
+        let shape: Vec<i64> = shape.iter().copied().collect();
+        shape.iter().any(|size| *size < 0).then(|| (input.name().to_owned(), (element, shape)))
+    };
+    session.overridable_initializers().iter().filter_map(opening).collect()
 }
 
 /// Matches `past_key_values.N.key` (optimum, genai) or `past_N_key`-like names with their output.

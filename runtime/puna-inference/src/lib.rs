@@ -6,10 +6,12 @@
 //!
 //! The README beside this crate has every option with its default, and what is promised of results.
 
+mod adapter;
 mod answer;
 mod beam;
 mod buffer;
 mod cache;
+mod compare;
 mod cuda;
 mod device;
 mod draft;
@@ -30,6 +32,7 @@ mod sampler;
 mod score;
 mod worker;
 
+pub use compare::{Comparison, Likelihoods, shared_tokens};
 pub use device::Device;
 pub use engine::EngineStatus;
 pub use folder::{Exporter, FolderOptions, GenerationDefaults, ModelFolder, Sizes, Variant};

@@ -1,11 +1,16 @@
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use puna_core::{Error, ErrorKind, GenerateOptions, Result};
 use puna_text::{ChatTemplate, Dialect, Tokenizer};
 use serde::Serialize;
 
 use crate::{
-    CompanionUse, Device, FolderOptions, ModelFolder, Runtime, cuda,
+    CompanionUse, Device, FolderOptions, ModelFolder, Runtime,
+    adapter::Openings,
+    cuda,
     graph::{CacheKind, Graph, GraphOptions},
     graphs::Graphs,
     layout::CacheTensor,
@@ -115,6 +120,8 @@ pub struct ModelDetails {
     pub guesses: bool,
     /// How its authors generate: what requests do not say.
     pub generation: GenerateOptions,
+    /// Whether requests may be answered with adapters.
+    pub takes_adapters: bool,
     /// Requests computed at the same time at most.
     pub slots: usize,
     /// Threads for one step.
@@ -146,6 +153,8 @@ pub(crate) struct Loaded {
     pub template: Option<ChatTemplate>,
     pub eos: Vec<u32>,
     pub details: ModelDetails,
+    /// The graph's inputs for adapters.
+    pub openings: Arc<Openings>,
     /// The version of ONNX Runtime, and the tokenizer's file: what keys and values depend on beside the graphs.
     pub origin: (String, PathBuf),
 }
@@ -194,6 +203,7 @@ pub(crate) fn load(runtime: &Runtime, folder: &Path, options: &LoadOptions) -> R
             layout.vocab_size
         )));
     }
+    let openings = Arc::clone(&layout.openings);
     let mut details = ModelDetails {
         name: found.name(),
         device: options.device,
@@ -213,6 +223,7 @@ pub(crate) fn load(runtime: &Runtime, folder: &Path, options: &LoadOptions) -> R
         batches: graph.batches(),
         guesses: graph.verifies(),
         generation: found.generation.options(),
+        takes_adapters: !openings.is_empty(),
         slots: options.slots,
         threads,
         graph: file,
@@ -239,7 +250,15 @@ pub(crate) fn load(runtime: &Runtime, folder: &Path, options: &LoadOptions) -> R
     }
     tracing::debug!(?details, "model loaded");
     let origin = (runtime.library().version.to_string(), folder.join("tokenizer.json"));
-    Ok(Loaded { graphs: Graphs::new(graph, prefill), tokenizer, template, eos: found.eos, details, origin })
+    Ok(Loaded {
+        graphs: Graphs::new(graph, prefill),
+        tokenizer,
+        template,
+        eos: found.eos,
+        details,
+        openings,
+        origin,
+    })
 }
 
 /// The second graph, where it is to be loaded.

@@ -1,7 +1,7 @@
 use std::{
     collections::{BTreeMap, HashSet},
     path::{Path, PathBuf},
-    sync::OnceLock,
+    sync::{Arc, OnceLock},
     time::Instant,
 };
 
@@ -16,10 +16,13 @@ use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
-    LoadOptions, ModelDetails, Perplexity, Runtime, Sampler, beam,
-    engine::{Engine, EngineStatus, Generate, Job, Score, Task},
+    LoadOptions, ModelDetails, Perplexity, Runtime, Sampler,
+    adapter::{Adapter, Adapters},
+    beam,
+    engine::{EachLogits, Engine, EngineStatus, Generate, Job, Score, Task},
     load::{self, Loaded, default_budget},
     prefix,
+    score::{Window, windows},
     worker::{Worker, WorkerOptions, common_prefix},
 };
 
@@ -34,6 +37,7 @@ pub struct OnnxModel {
     origin: (String, PathBuf),
     fingerprint: OnceLock<[u8; prefix::DIGEST]>,
     eos: Vec<u32>,
+    adapters: Adapters,
     constrain_calls: bool,
     compiler: OnceLock<ConstraintCompiler>,
 }
@@ -51,6 +55,8 @@ pub struct CompletionRequest {
     pub logprobs: Option<u32>,
     /// As [`GenerateRequest::constraint`].
     pub constraint: Option<Constraint>,
+    /// As [`GenerateRequest::adapter`].
+    pub adapter: Option<String>,
     /// Whether to go on after the tokens that end an answer, as measuring speed does.
     pub ignore_end: bool,
     /// Stops the generation within one step, with [`StopReason::Cancelled`](puna_core::StopReason::Cancelled).
@@ -66,9 +72,13 @@ impl OnnxModel {
     /// [`NotFound`](ErrorKind::NotFound) for files that are missing, [`Corrupt`](ErrorKind::Corrupt) for a graph
     /// that does not load, [`InvalidInput`](ErrorKind::InvalidInput) for files that do not belong together.
     pub fn load(runtime: &Runtime, folder: &Path, options: LoadOptions) -> Result<Self> {
-        let Loaded { graphs, tokenizer, template, eos, details, origin } =
+        let Loaded { graphs, tokenizer, template, eos, details, openings, origin } =
             load::load(runtime, folder, &options)?;
-        let info = ModelInfo { name: details.name.clone(), context_length: details.context_length };
+        let info = ModelInfo {
+            name: details.name.clone(),
+            context_length: details.context_length,
+            constraints: true,
+        };
         let worker = WorkerOptions {
             slots: options.slots,
             budget: options.cache_memory.map_or_else(|| default_budget(options.device), Ok)?,
@@ -87,6 +97,7 @@ impl OnnxModel {
             origin,
             fingerprint: OnceLock::new(),
             eos,
+            adapters: Adapters::new(folder, openings),
             constrain_calls: options.constrain_calls,
             compiler: OnceLock::new(),
         })
@@ -110,6 +121,23 @@ impl OnnxModel {
         })?;
         let prompt = template.render(&request.messages, &request.tools)?;
         self.tokenizer.encode_prompt(&prompt)
+    }
+
+    /// Loads an adapter from a file, for requests that name it. Adapters in the model's own folder `adapters`, as
+    /// `adapters/NAME.onnx_adapter`, need not be loaded: the first request that names one does it. Blocks while it
+    /// reads.
+    ///
+    /// # Errors
+    /// [`NotFound`](ErrorKind::NotFound) without the file; [`Corrupt`](ErrorKind::Corrupt) when it is no adapter;
+    /// [`InvalidInput`](ErrorKind::InvalidInput) when it is one for another model, or the graph takes none;
+    /// [`Conflict`](ErrorKind::Conflict) when another adapter has the name.
+    pub fn load_adapter(&self, name: &str, file: &Path) -> Result<()> {
+        self.adapters.load(name, file).map(|_| ())
+    }
+
+    /// The names of the adapters that requests may ask for.
+    pub fn adapters(&self) -> Vec<String> {
+        self.adapters.names()
     }
 
     /// What the model is doing.
@@ -147,6 +175,7 @@ impl OnnxModel {
             logit_bias,
             logprobs,
             constraint,
+            adapter,
             ignore_end,
             cancel,
             deadline,
@@ -156,6 +185,7 @@ impl OnnxModel {
             logit_bias,
             logprobs,
             constraint,
+            adapter,
             cancel,
             deadline,
             ..Default::default()
@@ -198,6 +228,17 @@ impl OnnxModel {
     /// [`InvalidInput`](ErrorKind::InvalidInput) when `from` is 0, beyond the tokens, or `top` above 20;
     /// [`ContextOverflow`](ErrorKind::ContextOverflow) for more tokens than the context.
     pub async fn score(&self, tokens: &[u32], from: usize, top: usize) -> Result<Vec<TokenScore>> {
+        self.score_each(tokens, from, top, None).await
+    }
+
+    /// As [`score`](Self::score), and shows the logits of each place.
+    pub(crate) async fn score_each(
+        &self,
+        tokens: &[u32],
+        from: usize,
+        top: usize,
+        each: Option<EachLogits>,
+    ) -> Result<Vec<TokenScore>> {
         if from == 0 || from >= tokens.len() {
             return Err(Error::invalid_input(format!(
                 "tokens are scored from `{from}` of {}; the first has nothing before it, and one must be left",
@@ -223,7 +264,8 @@ impl OnnxModel {
                 ),
             ));
         }
-        self.ask(tokens, |reply| Task::Score(Score { from, top, scores: Vec::new(), reply })).await
+        self.ask(tokens, None, |reply| Task::Score(Score { from, top, scores: Vec::new(), each, reply }))
+            .await
     }
 
     /// How well the model expects a text, from its tokens. A text longer than the context is scored in windows of the
@@ -239,16 +281,10 @@ impl OnnxModel {
                 tokens.len()
             )));
         }
-        let window = self.info.context_length.max(2);
-        let mut scored = 1;
         let mut logprobs = Vec::with_capacity(tokens.len());
-        while scored < tokens.len() {
-            // The first window is scored whole, the others' second halves.
-            let end = if scored == 1 { window } else { scored + (window / 2).max(1) }.min(tokens.len());
-            let start = end.saturating_sub(window);
-            let scores = self.score(&tokens[start..end], scored - start, 0).await?;
+        for Window { tokens, from } in windows(tokens, self.info.context_length) {
+            let scores = self.score(tokens, from, 0).await?;
             logprobs.extend(scores.iter().map(|score| score.logprob));
-            scored = end;
         }
         Ok(Perplexity::of(logprobs))
     }
@@ -274,13 +310,13 @@ impl OnnxModel {
     /// Makes prompts that begin with these tokens start warm: takes their keys and values from a file in the folder, or
     /// computes them and writes the file. True where the file was there. Blocks while it reads or writes.
     ///
-    /// The file is named after the tokens and what the model is: its graphs, tokenizer and ONNX Runtime's version. One
-    /// that is damaged is computed anew and written over.
+    /// The file is named after the tokens and what the model is: its graphs, tokenizer, adapter and ONNX Runtime's version.
+    /// One that is damaged is computed anew and written over.
     ///
     /// # Errors
     /// [`ContextOverflow`](ErrorKind::ContextOverflow) for more tokens than the context;
     /// [`Io`](ErrorKind::Io) and its like when the file cannot be read or written.
-    pub async fn warm_start(&self, tokens: &[u32], folder: &Path) -> Result<bool> {
+    pub async fn warm_start(&self, tokens: &[u32], adapter: Option<&str>, folder: &Path) -> Result<bool> {
         let context = self.info.context_length;
         if tokens.is_empty() || tokens.len() > context {
             return Err(Error::new(
@@ -288,19 +324,21 @@ impl OnnxModel {
                 format!("a prefix of {} tokens is no beginning of a context of {context}", tokens.len()),
             ));
         }
-        let fingerprint = self.fingerprint()?;
+        let adapter = adapter.map(|name| self.adapters.get(name)).transpose()?;
+        let fingerprint =
+            &prefix::adapted(self.fingerprint()?, adapter.as_ref().map(|adapter| &adapter.digest));
         let file = folder.join(prefix::file_name(fingerprint, tokens));
         let bytes = self.details.cache_bytes_per_token as u64;
         match prefix::read(&file, fingerprint, bytes, context) {
             Ok((found, values)) if found == tokens => {
-                self.ask(tokens, |reply| Task::Restore(values, reply)).await?;
+                self.ask(tokens, adapter, |reply| Task::Restore(values, reply)).await?;
                 return Ok(true);
             }
             Ok(_) => {}
             Err(error) if matches!(error.kind(), ErrorKind::NotFound) => {}
             Err(error) => tracing::info!(%error, "a saved prefix is computed again"),
         }
-        let values = self.ask(tokens, Task::Save).await?;
+        let values = self.ask(tokens, adapter, Task::Save).await?;
         prefix::write(&file, fingerprint, tokens, &values)?;
         Ok(false)
     }
@@ -320,6 +358,7 @@ impl OnnxModel {
     async fn ask<T>(
         &self,
         tokens: &[u32],
+        adapter: Option<Arc<Adapter>>,
         task: impl FnOnce(oneshot::Sender<Result<T>>) -> Task,
     ) -> Result<T> {
         let (reply, answer) = oneshot::channel();
@@ -327,6 +366,7 @@ impl OnnxModel {
             prompt: tokens.to_vec(),
             cancel: CancellationToken::default(),
             deadline: None,
+            adapter,
             task: task(reply),
         })?;
         answer.await.map_err(|_| ended())?
@@ -438,11 +478,13 @@ impl OnnxModel {
             sampler = sampler.with_breakers(self.breakers(&dry.sequence_breakers)?);
         }
         let matcher = self.matcher(&request)?;
+        let adapter = request.adapter.as_deref().map(|name| self.adapters.get(name)).transpose()?;
         let calls = !request.tools.is_empty() && request.tool_choice != ToolChoice::None;
         let (events, receiver) = mpsc::unbounded_channel();
         self.engine.submit(Job {
             cancel: request.cancel,
             deadline: request.deadline,
+            adapter,
             task: Task::Generate(Box::new(Generate {
                 max_tokens: asked.unwrap_or(context - prompt.len()),
                 asked: asked.is_some(),

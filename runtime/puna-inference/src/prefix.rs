@@ -58,6 +58,14 @@ fn sample(path: &Path, hash: &mut Sha256) -> std::io::Result<()> {
     Ok(())
 }
 
+/// What an adapted model is.
+pub(crate) fn adapted(model: &[u8; DIGEST], adapter: Option<&[u8; DIGEST]>) -> [u8; DIGEST] {
+    match adapter {
+        None => *model,
+        Some(adapter) => Sha256::new().chain_update(model).chain_update(adapter).finalize().into(),
+    }
+}
+
 /// The name of the file that holds a prefix.
 pub(crate) fn file_name(fingerprint: &[u8; DIGEST], tokens: &[u32]) -> String {
     let mut hash = Sha256::new();

@@ -24,6 +24,29 @@ impl Perplexity {
     }
 }
 
+/// A part of a text that is scored at once: its tokens, and the first that counts.
+pub(crate) struct Window<'a> {
+    pub tokens: &'a [u32],
+    pub from: usize,
+}
+
+/// The parts of a text, each of at most so many tokens and overlapping by half: the first is scored whole, the others'
+/// second halves.
+pub(crate) fn windows(tokens: &[u32], length: usize) -> impl Iterator<Item = Window<'_>> {
+    let length = length.max(2);
+    let mut scored = 1;
+    std::iter::from_fn(move || {
+        if scored >= tokens.len() {
+            return None;
+        }
+        let end = if scored == 1 { length } else { scored + (length / 2).max(1) }.min(tokens.len());
+        let start = end.saturating_sub(length);
+        let window = Window { tokens: &tokens[start..end], from: scored - start };
+        scored = end;
+        Some(window)
+    })
+}
+
 /// How likely a token is, from the logits before it, with the `top` likeliest tokens. What is not a number counts as
 /// impossible.
 pub(crate) fn score_of(logits: &[f32], token: u32, top: usize) -> TokenScore {

@@ -2,7 +2,7 @@ use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
-use crate::model::{export::ExportArgs, random::RandomArgs};
+use crate::model::{adapter::AdapterArgs, compare::CompareArgs, export::ExportArgs, random::RandomArgs};
 
 /// Runs agents: a Llama in process, tools as sandboxed WebAssembly, conversations that last.
 #[derive(Debug, Parser)]
@@ -230,8 +230,12 @@ Examples:
         #[arg(long)]
         json: bool,
     },
+    /// Hold a model against another: perplexity, divergence, size and speed
+    Compare(CompareArgs),
     /// Turn a checkpoint of safetensors into an ONNX model
     Export(ExportArgs),
+    /// Turn an adapter that PEFT saved into a file that a model takes beside its weights
+    Adapter(AdapterArgs),
     /// Make a model of a known shape with random weights, to measure a machine with
     Random(RandomArgs),
 }
@@ -282,6 +286,7 @@ pub(crate) enum CompanionArg {
 #[command(after_help = "\
 Examples:
   puna generate examples/models/puna-tiny \"Hello\"
+  puna generate models/llama --adapter concierge \"Hello\"
   puna generate examples/models/puna-tiny --temperature 0.7 --seed 1 --choices 3 \"Hello\"
   echo \"Once upon a time\" | puna generate models/llama-3.2-1b --raw --max-tokens 100")]
 pub(crate) struct GenerateArgs {
@@ -296,6 +301,9 @@ pub(crate) struct GenerateArgs {
     /// Continue the text as it stands, without the model's chat template
     #[arg(long)]
     pub raw: bool,
+    /// Answer with an adapter: a name in the model's folder `adapters`, or a file
+    #[arg(long, value_name = "NAME")]
+    pub adapter: Option<String>,
     /// What the model is told before the conversation
     #[arg(long, value_name = "TEXT", conflicts_with = "raw")]
     pub system: Option<String>,

@@ -1,4 +1,4 @@
-use std::{io::Write, process::ExitCode};
+use std::{io::Write, path::Path, process::ExitCode};
 
 use futures_util::StreamExt;
 use puna::{
@@ -27,17 +27,22 @@ pub(crate) async fn generate(args: GenerateArgs) -> Result<ExitCode> {
     let input = run::input(args.input.as_deref())?;
     let options = LoadOptions { needs_template: !args.raw, ..args.load.options() };
     let model = model::open(&args.folder, options)?;
+    let adapter = args.adapter;
+    if let Some(file) = adapter.as_deref().filter(|name| Path::new(name).is_file()) {
+        model.load_adapter(file, Path::new(file))?;
+    }
     let cancel = run::cancel_on_ctrl_c();
     let options = args.sampling.options();
     let streams = if args.raw {
         let prompt = model.tokens(&input)?;
-        vec![model.complete(CompletionRequest { prompt, options, cancel, ..CompletionRequest::default() })?]
+        let request = CompletionRequest { prompt, options, adapter, cancel, ..CompletionRequest::default() };
+        vec![model.complete(request)?]
     } else {
         let mut messages = vec![Message::user(input)];
         if let Some(system) = args.system {
             messages.insert(0, Message::system(system));
         }
-        let request = GenerateRequest { messages, options, cancel, ..GenerateRequest::default() };
+        let request = GenerateRequest { messages, options, adapter, cancel, ..GenerateRequest::default() };
         match args.choices {
             1 => vec![model.generate(request).await?],
             count => model.choices(&request, count)?,

@@ -1,4 +1,4 @@
-use std::process::ExitCode;
+use std::{path::Path, process::ExitCode};
 
 use puna::{
     Error, Result, TokenScore,
@@ -29,17 +29,7 @@ struct ScoredToken {
 
 pub(crate) async fn score(args: ScoreArgs) -> Result<ExitCode> {
     let text = match &args.file {
-        Some(file) => {
-            let failed = |error| Error::from_io("read", file, error);
-            let bytes = std::fs::metadata(file).map_err(failed)?.len();
-            if bytes > MAX_FILE_BYTES {
-                return Err(Error::invalid_input(format!(
-                    "`{}` has {bytes} bytes; at most {MAX_FILE_BYTES} are scored",
-                    file.display()
-                )));
-            }
-            std::fs::read_to_string(file).map_err(failed)?
-        }
+        Some(file) => read_text(file)?,
         None => run::input(args.text.as_deref())?,
     };
     let options = LoadOptions { needs_template: false, ..args.load.options() };
@@ -69,6 +59,19 @@ pub(crate) async fn score(args: ScoreArgs) -> Result<ExitCode> {
     line("logprob", &format!("{:.3}", perplexity.logprob))?;
     line("perplexity", &format!("{:.3}", perplexity.perplexity))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// A file's text.
+pub(crate) fn read_text(file: &Path) -> Result<String> {
+    let failed = |error| Error::from_io("read", file, error);
+    let bytes = std::fs::metadata(file).map_err(failed)?.len();
+    if bytes > MAX_FILE_BYTES {
+        return Err(Error::invalid_input(format!(
+            "`{}` has {bytes} bytes; at most {MAX_FILE_BYTES} are scored",
+            file.display()
+        )));
+    }
+    std::fs::read_to_string(file).map_err(failed)
 }
 
 async fn scored(model: &OnnxModel, tokens: &[u32], top: usize) -> Result<Vec<ScoredToken>> {

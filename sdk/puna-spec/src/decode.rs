@@ -157,6 +157,7 @@ impl Decoder<'_> {
                 if text.is_empty() { d.expected(n, "a graph's name or file") } else { Some(text) }
             })
         });
+        let adapter = self.optional(f.take("adapter"), Self::path);
         let companion = self.optional(f.take("companion"), |d, n| d.word(n, &COMPANIONS));
         let slots = self.optional(f.take("slots"), |d, n| {
             d.count(n).and_then(|slots| {
@@ -180,6 +181,7 @@ impl Decoder<'_> {
             threads,
             context,
             variant,
+            adapter,
             companion,
             slots,
             cache_memory,

@@ -113,6 +113,11 @@ pub struct ModelSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1))]
     pub variant: Option<String>,
+    /// An adapter that the model answers with, a file that `puna model adapter` wrote; a relative path starts at this
+    /// file's folder. Agents with the same model and different adapters share it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1))]
+    pub adapter: Option<PathBuf>,
     /// What the folder's second graph is used for; without it, prompts, where it is faster and memory allows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub companion: Option<CompanionPolicy>,
@@ -272,6 +277,9 @@ impl AgentSpec {
         let folder = path.parent().unwrap_or(Path::new(""));
         // `join` leaves an absolute path as it is.
         spec.model.path = folder.join(&spec.model.path);
+        if let Some(adapter) = &mut spec.model.adapter {
+            *adapter = folder.join(&*adapter);
+        }
         for tool in &mut spec.tools {
             tool.plugin = folder.join(&tool.plugin);
         }

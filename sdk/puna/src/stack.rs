@@ -203,9 +203,15 @@ impl Stack {
     }
 
     /// Takes what an agent's conversations begin with from the cache folder, or puts it there.
-    async fn warm_start(&self, model: &OnnxModel, instructions: &str, tools: &[ToolSchema]) -> Result<()> {
+    async fn warm_start(
+        &self,
+        model: &OnnxModel,
+        instructions: &str,
+        tools: &[ToolSchema],
+        adapter: Option<&str>,
+    ) -> Result<()> {
         let prefix = model.prefix(instructions, tools)?;
-        match model.warm_start(&prefix, &provision::cache_dir()?.join("prefixes")).await {
+        match model.warm_start(&prefix, adapter, &provision::cache_dir()?.join("prefixes")).await {
             // An agent whose prompt cannot be kept computes it, as it would without.
             Err(error)
                 if matches!(
@@ -327,14 +333,24 @@ impl AgentBuilder {
             plugin_tools.extend(stack.plugin_tools(plugin).await?);
         }
         plugin_tools.append(&mut tools);
+        // A file's path is as good a name as any.
+        let adapter = spec.model.adapter.as_ref().map(|file| file.display().to_string());
         let model = match model {
             Some(model) => model,
             None => {
                 let (shared, model) = (stack.clone(), spec.model.clone());
-                let model = blocking(move || shared.model(&model)).await?;
+                let named = adapter.clone();
+                let model = blocking(move || {
+                    let loaded = shared.model(&model)?;
+                    if let (Some(file), Some(name)) = (&model.adapter, &named) {
+                        loaded.load_adapter(name, file)?;
+                    }
+                    Ok(loaded)
+                })
+                .await?;
                 if spec.model.warm_start {
                     let schemas: Vec<_> = plugin_tools.iter().map(|tool| tool.schema().clone()).collect();
-                    stack.warm_start(&model, &spec.instructions, &schemas).await?;
+                    stack.warm_start(&model, &spec.instructions, &schemas, adapter.as_deref()).await?;
                 }
                 model
             }
@@ -353,6 +369,7 @@ impl AgentBuilder {
         };
         let mut options = AgentOptions::new(spec.name, model, journal);
         options.instructions = spec.instructions;
+        options.adapter = adapter;
         options.tools = plugin_tools;
         options.options = spec.model.options;
         options.limits = limits;

@@ -112,6 +112,29 @@ impl Checkpoint {
         Ok(checkpoint)
     }
 
+    /// Opens one file of tensors, whatever its name.
+    ///
+    /// # Errors
+    /// Those of [`open`](Self::open).
+    pub(crate) fn open_file(path: &Path) -> Result<Self> {
+        let folder = path.parent().unwrap_or(Path::new("."));
+        let file = File::open(path).map_err(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => {
+                let name = path.file_name().unwrap_or_default().to_string_lossy();
+                Error::new(ErrorKind::NotFound, format!("no `{name}` in `{}`", folder.display()))
+            }
+            _ => Error::from_io("open", path, error),
+        })?;
+        let tensors =
+            read_header(&file, path)?.into_iter().map(|(name, placed)| (name, (0, placed))).collect();
+        Ok(Self { files: vec![(path.to_owned(), file)], tensors, used: Mutex::default() })
+    }
+
+    /// A tensor's shape, which does not count as asking for it.
+    pub(crate) fn peek(&self, name: &str) -> Option<&[usize]> {
+        self.tensors.get(name).map(|(_, placed)| &*placed.shape)
+    }
+
     /// How many tensors there are.
     pub fn tensors(&self) -> usize {
         self.tensors.len()

@@ -3,15 +3,41 @@ use puna_core::Result;
 use super::Decoder;
 use crate::{
     matrix::Matrix,
-    onnx::{Given, Type},
+    onnx::{Given, Size, Type},
     options::Weights,
     plan::Job,
     quantise::Blocks,
 };
 
+/// The name of the last product.
+const HEAD: &str = "lm_head";
+
 impl Decoder<'_> {
-    /// `x · matrixᵀ` with the weights as the policy says for this name.
+    /// `x · matrixᵀ` with the weights as the policy says for this name, and what an adapter adds.
     pub(super) fn linear(&mut self, name: &str, x: &str, matrix: Matrix) -> Result<String> {
+        let (inputs, outputs) = (matrix.columns, matrix.rows());
+        let product = self.product(name, x, matrix)?;
+        // The head's weights are often the embedding's.
+        Ok(if self.form.adapters && name != HEAD {
+            self.adapted(name, x, &product, inputs, outputs)
+        } else {
+            product
+        })
+    }
+
+    /// `product + x · A · B`. Without an adapter their rank is 0, and the sum of nothing is added.
+    fn adapted(&mut self, name: &str, x: &str, product: &str, inputs: usize, outputs: usize) -> String {
+        let rank = format!("{name}.rank");
+        let (float, rank) = (self.float, Size::Named(&rank));
+        let graph = &mut self.graph;
+        let a = graph.optional(&format!("{name}.lora_A.weight"), float, &[Size::Of(inputs), rank]);
+        let b = graph.optional(&format!("{name}.lora_B.weight"), float, &[rank, Size::Of(outputs)]);
+        let narrow = graph.node("MatMul", &format!("{name}.lora_A"), &[x, &a], &[]);
+        let wide = graph.node("MatMul", &format!("{name}.lora_B"), &[&narrow, &b], &[]);
+        graph.node("Add", &format!("{name}.adapted"), &[product, &wide], &[])
+    }
+
+    fn product(&mut self, name: &str, x: &str, matrix: Matrix) -> Result<String> {
         self.expect(&matrix);
         let mut weights = self.form.policy.of(name);
         // ONNX's own operator has no blocks that end behind a row's end.
@@ -70,7 +96,7 @@ impl Decoder<'_> {
 
     /// The logits.
     pub(super) fn head(&mut self, mut x: String) -> Result<()> {
-        let name = "lm_head";
+        let name = HEAD;
         if self.form.last_logits {
             let (first, end) = (self.graph.ints(&[-1]), self.graph.ints(&[i64::MAX]));
             let axis = self.graph.ints(&[1]);
@@ -121,7 +147,7 @@ impl Decoder<'_> {
 
     /// A tied head has the embedding's blocks, under the head's name.
     fn embedding_name(&self) -> String {
-        let name = if self.shares_head() { "lm_head" } else { "model.embed_tokens" };
+        let name = if self.shares_head() { HEAD } else { "model.embed_tokens" };
         name.to_owned()
     }
 

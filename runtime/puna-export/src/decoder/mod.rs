@@ -3,7 +3,8 @@
 //! Inputs `input_ids` `[batch, sequence]`, `attention_mask` `[batch, total]` and for each layer
 //! `past_key_values.N.key` and `.value` `[batch, kv_heads, past, head_dim]`; outputs `logits`
 //! `[batch, sequence, vocabulary]` and `present.N.key` and `.value`, as onnxruntime-genai's builder names them. In
-//! the form of standard operators there is `position_ids` `[batch, sequence]` too.
+//! the form of standard operators there is `position_ids` `[batch, sequence]` too. Where products take adapters there are inputs that need not be given:
+//! `NAME.lora_A.weight` `[inputs, rank]` and `NAME.lora_B.weight` `[rank, outputs]`.
 
 mod attention;
 mod linear;
@@ -36,6 +37,8 @@ pub(crate) struct Form<'a> {
     pub(crate) standard: bool,
     /// Whether the residual stream and the values are turned.
     pub(crate) rotate: bool,
+    /// Whether products take adapters.
+    pub(crate) adapters: bool,
     /// The context's length, in tokens.
     pub(crate) context: usize,
     /// The file its weights go to.

@@ -1,6 +1,7 @@
 //! Exports, run by the engine and held against what transformers computes with the same checkpoints.
 //! `tests/references/make.py` writes the checkpoints.
 
+mod adapters;
 mod decoders;
 mod folders;
 mod quantised;

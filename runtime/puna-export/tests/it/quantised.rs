@@ -1,11 +1,18 @@
 //! Weights in few bits.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 use futures_util::StreamExt;
 use puna_core::{ErrorKind, GenerateOptions, ModelEvent};
 use puna_export::{ExportOptions, Weights};
-use puna_inference::{CompanionUse, CompletionRequest, LoadOptions, OnnxModel, Runtime};
+use puna_inference::{CompanionUse, CompletionRequest, Likelihoods, LoadOptions, OnnxModel, Runtime};
 use serde_json::Value;
 
 use crate::{CASES, Golden, checkpoint, distance, export, load};
@@ -129,6 +136,57 @@ async fn first(folder: &Path, companion: CompanionUse, prompt: &[u32]) -> Vec<(u
         }
     }
     scores
+}
+
+/// What a comparison of two exports finds is what transformers' own logits say of the checkpoint and its rounded form.
+#[tokio::test(flavor = "multi_thread")]
+async fn comparing_exports_tells_what_rounding_costs() {
+    let (plain, rounded) = (Golden::of("llama3"), Golden::rounded("llama3", "int4-32"));
+    let form = |weights| ExportOptions { weights, accuracy_level: 1, ..ExportOptions::default() };
+    let (_floats, floats, _) = export("llama3", &form(Weights::Fp32));
+    let (_few, few, _) = export("llama3", &form(Weights::Int4));
+    let (floats, few) = (load(&floats), load(&few));
+    for (sequence, tokens) in plain.sequences.iter().enumerate() {
+        let seen = Arc::new(AtomicUsize::new(0));
+        let progress = |seen: &Arc<AtomicUsize>| {
+            let seen = Arc::clone(seen);
+            Arc::new(move |done| seen.store(done, Ordering::Relaxed)) as Arc<dyn Fn(usize) + Send + Sync>
+        };
+        let base = Likelihoods::of(&floats, tokens, 512, progress(&seen)).await.expect("likelihoods");
+        assert_eq!(seen.swap(0, Ordering::Relaxed), tokens.len() - 1);
+        let found = base.compare(&few, progress(&seen)).await.expect("a comparison");
+        assert_eq!(seen.load(Ordering::Relaxed), tokens.len() - 1);
+        let (mut divergences, mut agreed, mut likelihood) = (Vec::new(), 0_u32, 0.0);
+        let places = plain.logprobs[sequence].iter().zip(&rounded.logprobs[sequence]).zip(&tokens[1..]);
+        for ((p, q), next) in places {
+            divergences.push(p.iter().zip(q).map(|(p, q)| p.exp() * (p - q)).sum::<f64>());
+            let best = |row: &[f64]| (0..row.len()).max_by(|a, b| row[*a].total_cmp(&row[*b]));
+            agreed += u32::from(best(p) == best(q));
+            likelihood += p[*next as usize];
+        }
+        let count = divergences.len() as f64;
+        let worst = divergences.iter().copied().fold(0.0, f64::max);
+        assert!((found.divergence - divergences.iter().sum::<f64>() / count).abs() < 1e-3, "{found:?}");
+        assert!((found.worst_divergence - worst).abs() < 2e-3 && worst > 0.0, "{found:?}, {worst}");
+        assert!((found.agreement - f64::from(agreed) / count).abs() < 1e-9, "{found:?}");
+        assert!(
+            (base.perplexity().perplexity.ln() + likelihood / count).abs() < 1e-3,
+            "{:?}",
+            base.perplexity()
+        );
+        let same = base.compare(&floats, progress(&seen)).await.expect("a comparison");
+        assert!(same.divergence < 1e-9 && same.agreement == 1.0, "{same:?}");
+    }
+    let error = Likelihoods::of(&floats, &[1], 512, Arc::new(|_| ())).await.err().expect("one token");
+    assert_eq!(error.kind(), ErrorKind::InvalidInput);
+    let (_other, other, _) = export("llama", &form(Weights::Fp32));
+    let base =
+        Likelihoods::of(&floats, &plain.sequences[1], 512, Arc::new(|_| ())).await.expect("likelihoods");
+    let error = base.compare(&load(&other), Arc::new(|_| ())).await.expect_err("another vocabulary");
+    assert!(
+        error.kind() == ErrorKind::InvalidInput && error.to_string().contains("logits of 80 tokens"),
+        "{error}"
+    );
 }
 
 /// Products that keep more bits make an export larger and better.

@@ -5,7 +5,7 @@ mod step;
 #[cfg(test)]
 mod tests;
 
-use std::{ops::Range, path::Path};
+use std::{ops::Range, path::Path, sync::Arc};
 
 use ort::{
     memory::{AllocationDevice, AllocatorType, MemoryInfo, MemoryType},
@@ -20,6 +20,7 @@ use puna_core::{Error, ErrorKind, Result};
 use self::step::{Grown, Step, StepShape, take_rows};
 use crate::{
     Device,
+    adapter::Adapter,
     buffer::{COPY_GRAPH, Place, failed},
     cache::Cache,
     cuda::{self, CUDA_PROVIDER},
@@ -71,6 +72,8 @@ pub(crate) struct Graph {
     /// The last step's logits as 32-bit floats, where they are not read where the graph wrote them.
     logits: Vec<f32>,
     output: Output,
+    /// What the next steps are changed by.
+    adapter: Option<Arc<Adapter>>,
 }
 
 /// Which of a step's logits are wanted.
@@ -139,6 +142,7 @@ impl Graph {
             grown: Grown::default(),
             logits: Vec::new(),
             output: Output::Copied,
+            adapter: None,
         };
         if fixed.is_some() {
             graph.kind = CacheKind::Shared;
@@ -186,6 +190,11 @@ impl Graph {
             _ => &self.logits,
         };
         Logits { values, vocab_size: self.layout.vocab_size }
+    }
+
+    /// Has the steps that follow changed by an adapter, or by none.
+    pub(crate) fn use_adapter(&mut self, adapter: Option<&Arc<Adapter>>) {
+        self.adapter = adapter.cloned();
     }
 
     /// Lets go of the cache's buffers, so that they can be replaced.
@@ -272,11 +281,13 @@ impl Graph {
             return Err(Error::internal(format!("no room was made for {longest} tokens in {capacity}")));
         }
         let place = if width == 1 { &mut self.narrow } else { &mut self.wide };
-        let shape = StepShape { cache: cache.id(), rows: rows.clone(), width, capacity, wanted };
+        let adapter = self.adapter.as_deref();
+        let id = adapter.map_or(0, |adapter| adapter.id);
+        let shape = StepShape { cache: cache.id(), rows: rows.clone(), width, capacity, wanted, adapter: id };
         if !place.as_ref().is_some_and(|step| step.has_shape(&shape)) {
             // What was bound is let go of first: its logits can be large.
             *place = None;
-            *place = Some(Step::new(&self.session, &self.layout, self.kind, cache, shape)?);
+            *place = Some(Step::new(&self.session, &self.layout, self.kind, cache, shape, adapter)?);
         }
         let Some(step) = place else { return Err(Error::internal("nothing is bound")) };
         let tensors = &self.layout.cache;

@@ -8,6 +8,7 @@ use puna_core::Result;
 
 use super::{CacheKind, Wanted};
 use crate::{
+    adapter::Adapter,
     buffer::{Binding, Buffer},
     cache::Cache,
     layout::{ATTENTION_MASK, CacheTensor, INPUT_IDS, LOGITS, Layout, POSITION_IDS, USE_CACHE_BRANCH},
@@ -34,6 +35,8 @@ pub(super) struct StepShape {
     /// Positions that a row of the cache has room for.
     pub capacity: usize,
     pub wanted: Wanted,
+    /// The number of the adapter whose tensors are bound; 0 is none.
+    pub adapter: u64,
 }
 
 impl Step {
@@ -44,6 +47,7 @@ impl Step {
         kind: CacheKind,
         cache: &mut Cache,
         shape: StepShape,
+        adapter: Option<&Adapter>,
     ) -> Result<Self> {
         let StepShape { ref rows, width, capacity, wanted, .. } = shape;
         let n = rows.len();
@@ -82,6 +86,9 @@ impl Step {
                 binding.input(&tensor.past, buffer, first, &shape)?;
                 binding.output(&tensor.present, buffer, first, &shape)?;
             }
+        }
+        for (name, buffer, shape) in adapter.iter().flat_map(|adapter| &adapter.tensors) {
+            binding.input(name, buffer, 0, shape)?;
         }
         Ok(Self { binding, shape, ids, positions, mask, logits })
     }

@@ -33,8 +33,10 @@ impl Worker {
             match self.place(&job) {
                 Ok(Place::At { row, cached }) => {
                     self.shared.waiting.fetch_sub(1, Ordering::Relaxed);
+                    let adapter = job.adapter_id();
                     if let Job { prompt, task: Task::Restore(values, reply), .. } = job {
                         self.slots[row].used = self.clock;
+                        self.slots[row].adapter = adapter;
                         let _ = reply.send(self.restore(row, &prompt, &values));
                         continue;
                     }
@@ -43,7 +45,7 @@ impl Worker {
                         answer.usage.prompt_tokens = active.job.prompt.len() as u64;
                         answer.usage.cached_tokens = cached as u64;
                     }
-                    self.slots[row] = Slot { active: Some(active), used: self.clock };
+                    self.slots[row] = Slot { active: Some(active), used: self.clock, adapter };
                 }
                 Ok(place) => {
                     blocked = matches!(place, Place::Full);
@@ -68,6 +70,7 @@ impl Worker {
         // A prompt that is being computed and begins alike is worth waiting for: its tokens are copied then.
         let soon = |active: &Active| {
             active.is_prompting()
+                && active.job.adapter_id() == job.adapter_id()
                 && common_prefix(&active.job.prompt, &job.prompt) >= shared[source] + PREFILL_CHUNK
         };
         if self.active().any(|(_, active)| soon(active)) {
@@ -97,6 +100,9 @@ impl Worker {
     /// How many of a request's first tokens a row holds and may be used: never all of them, because the logits after
     /// the last one are what is wanted.
     fn reusable(&self, row: usize, job: &Job) -> usize {
+        if self.slots[row].adapter != job.adapter_id() {
+            return 0;
+        }
         let last = match &job.task {
             Task::Generate(_) | Task::Save(_) | Task::Restore(..) => job.prompt.len() - 1,
             // Another graph may have computed what is there.

@@ -1,6 +1,6 @@
 //! Answers, a token of each at a time; tokens that have no choice, and tokens guessed ahead, several at a time.
 
-use std::time::Instant;
+use std::{collections::BTreeMap, time::Instant};
 
 use puna_core::{Error, Result};
 
@@ -37,32 +37,46 @@ impl Worker {
             }
             return;
         }
+        // A step is changed by one adapter or by none.
+        let mut groups: BTreeMap<u64, Vec<usize>> = BTreeMap::new();
+        for row in rows {
+            let adapter = self.slots[row].active.as_ref().map_or(0, |active| active.job.adapter_id());
+            groups.entry(adapter).or_default().push(row);
+        }
         let together = self.graphs.batches() && !self.options.deterministic;
-        let count = if together { rows.len() } else { 1 };
-        let (by_themselves, mut ready): (Vec<usize>, Vec<usize>) =
-            rows.into_iter().partition(|row| self.goes_by_itself(*row, count));
-        for row in by_themselves {
-            if let Err(stopped) = self.decode_forced(row) {
-                self.end(row, stopped);
+        let mut ready: Vec<Vec<usize>> = groups.into_values().collect();
+        for group in &mut ready {
+            let count = if together { group.len() } else { 1 };
+            for row in std::mem::take(group) {
+                if !self.goes_by_itself(row, count) {
+                    group.push(row);
+                } else if let Err(stopped) = self.decode_forced(row) {
+                    self.end(row, stopped);
+                }
             }
         }
         // Again where making room for one row took it from another: giving memory back leaves no room to spare.
-        while let Some(row) =
-            ready.iter().copied().find(|row| self.cache.is_full(*row, 1) || self.cache.exceeds(*row, 1))
+        while let Some(row) = ready
+            .iter()
+            .flatten()
+            .copied()
+            .find(|row| self.cache.is_full(*row, 1) || self.cache.exceeds(*row, 1))
         {
             if let Err(error) = self.make_room(row, 1) {
                 self.end(row, Stopped::Failed(error));
-                ready.retain(|other| *other != row);
+                ready.iter_mut().for_each(|group| group.retain(|other| *other != row));
             }
         }
-        if together {
-            match self.gather(&ready) {
-                Ok(Some(first)) => self.decode_rows(first, ready.len()),
+        if !together {
+            ready.into_iter().flatten().for_each(|row| self.decode_rows(row, 1));
+            return;
+        }
+        while let Some(group) = ready.pop() {
+            match self.gather(&group, &mut ready) {
+                Ok(Some(first)) => self.decode_rows(first, group.len()),
                 Ok(None) => {}
-                Err(error) => self.fail(ready, &error),
+                Err(error) => self.fail(group, &error),
             }
-        } else {
-            ready.into_iter().for_each(|row| self.decode_rows(row, 1));
         }
     }
 
@@ -82,6 +96,7 @@ impl Worker {
         if whole {
             self.send_masks([row])?;
         }
+        self.use_adapter_of(row);
         let stepped = self.graphs.step(&mut self.cache, row, &step, Wanted::Last);
         self.take_masks()?;
         stepped?;
@@ -141,8 +156,8 @@ impl Worker {
             && self.graphs.verifies()
     }
 
-    /// Moves the rows that decode beside each other; gives the first. None for no rows.
-    fn gather(&mut self, rows: &[usize]) -> Result<Option<usize>> {
+    /// Moves the rows that decode beside each other; gives the first. None for no rows. `others` are told where they went.
+    fn gather(&mut self, rows: &[usize], others: &mut [Vec<usize>]) -> Result<Option<usize>> {
         let [first, .., last] = *rows else { return Ok(rows.first().copied()) };
         if last - first + 1 == rows.len() {
             return Ok(Some(first));
@@ -159,7 +174,9 @@ impl Worker {
         for (from, to) in outside.into_iter().zip(free) {
             self.cache.swap(from, to)?;
             self.slots.swap(from, to);
+            others.iter_mut().flatten().filter(|row| **row == to).for_each(|row| *row = from);
         }
+        others.iter_mut().for_each(|rows| rows.sort_unstable());
         Ok(Some(start))
     }
 
@@ -179,6 +196,7 @@ impl Worker {
         let last =
             |row: &usize| self.slots[*row].active.as_ref().is_some_and(|active| active.next.len() == 1);
         let choosing: Vec<usize> = rows.clone().filter(last).collect();
+        self.use_adapter_of(first);
         let stepped =
             self.send_masks(choosing).and_then(|()| self.graphs.step_rows(&mut self.cache, first, &tokens));
         if let Err(error) = self.take_masks().and(stepped) {
@@ -221,6 +239,7 @@ impl Worker {
         self.make_room(row, step.len())?;
         self.send_masks([row])?;
         let wanted = if step.len() == 1 { Wanted::Last } else { Wanted::All };
+        self.use_adapter_of(row);
         let stepped = self.graphs.step(&mut self.cache, row, &step, wanted);
         self.take_masks()?;
         stepped?;

@@ -31,6 +31,7 @@ impl Worker {
         let taken = self.slots[row].active.as_mut().and_then(|active| active.beams.take());
         let Some(mut beams) = taken else { return Ok(()) };
         self.room_for_beams(row, &mut beams.cache, 1)?;
+        self.use_adapter_of(row);
         self.graphs.step_rows(&mut beams.cache, 0, &beams.tokens)?;
         let copies = self.advance(row, &mut beams)?;
         self.keep_beams(row, beams, copies)

@@ -64,6 +64,8 @@ pub(crate) struct Worker {
 struct Slot {
     active: Option<Active>,
     used: u64,
+    /// The number of the adapter that computed what the row holds; 0 is none.
+    adapter: u64,
 }
 
 impl Worker {
@@ -126,6 +128,12 @@ impl Worker {
             cache_budget_bytes: self.cache.budget(),
         };
         *self.shared.status.lock().unwrap_or_else(PoisonError::into_inner) = status;
+    }
+
+    /// Has the steps that follow changed by what the request of a row is changed by.
+    fn use_adapter_of(&mut self, row: usize) {
+        let adapter = self.slots[row].active.as_ref().and_then(|active| active.job.adapter.as_ref());
+        self.graphs.use_adapter(adapter);
     }
 
     /// The rows that work, with what they work on.

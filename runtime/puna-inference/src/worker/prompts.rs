@@ -50,6 +50,7 @@ impl Worker {
         if end == length {
             self.send_masks([row])?;
         }
+        self.use_adapter_of(row);
         // What is told of likelihoods is told by the graph that decodes.
         let stepped = if scores {
             self.graphs.step(&mut self.cache, row, &chunk, wanted)
@@ -65,7 +66,11 @@ impl Worker {
                 if wanted == Wanted::All {
                     for position in done.max(score.from - 1)..end {
                         let token = active.job.prompt[position + 1];
-                        score.scores.push(score_of(graphs.logits().row(position - done), token, score.top));
+                        let logits = graphs.logits().row(position - done);
+                        score.scores.push(score_of(logits, token, score.top));
+                        if let Some(each) = &mut score.each {
+                            each(logits);
+                        }
                     }
                 }
                 if end < length {

@@ -45,24 +45,24 @@ async fn a_fresh_process_starts_warm() {
     let (expected, first) = answer(&cold, question("Hello")).await;
     assert_eq!(first.usage.cached_tokens, 0);
     assert!(prefix.len() > 300 && first.usage.prompt_tokens < prefix.len() as u64 + 20, "{}", prefix.len());
-    assert!(!cold.warm_start(&prefix, folder.path()).await.expect("a file"), "it is written");
+    assert!(!cold.warm_start(&prefix, None, folder.path()).await.expect("a file"), "it is written");
     let bytes = fs::metadata(only(&folder)).expect("the file").len();
     assert!(bytes < prefix.len() as u64 * (cold.details().cache_bytes_per_token as u64 + 4) + 200);
 
     let warm = load(&bundled()).expect("the model");
-    assert!(warm.warm_start(&prefix, folder.path()).await.expect("a file"), "it is read");
+    assert!(warm.warm_start(&prefix, None, folder.path()).await.expect("a file"), "it is read");
     for _ in 0..2 {
         let (text, completion) = answer(&warm, question("Hello")).await;
         assert_eq!(text, expected);
         assert!(completion.usage.cached_tokens >= prefix.len() as u64 - 1, "{:?}", completion.usage);
     }
     assert!(
-        warm.warm_start(&prefix, folder.path()).await.expect("a file"),
+        warm.warm_start(&prefix, None, folder.path()).await.expect("a file"),
         "what is there is not read again"
     );
     // Other instructions, another file.
     let other = warm.prefix("Be brief.", &[]).expect("a prefix");
-    assert!(!warm.warm_start(&other, folder.path()).await.expect("a file"));
+    assert!(!warm.warm_start(&other, None, folder.path()).await.expect("a file"));
     assert_eq!(fs::read_dir(folder.path()).expect("the folder").count(), 2);
 }
 
@@ -78,7 +78,7 @@ async fn a_cache_that_grows_is_kept() {
         assert!(!model.details().cache_in_place);
         let prompt = model.prompt(&request).expect("a prompt");
         let prefix = &prompt[..prompt.len() - 5];
-        assert_eq!(model.warm_start(prefix, folder.path()).await.expect("a file"), found);
+        assert_eq!(model.warm_start(prefix, None, folder.path()).await.expect("a file"), found);
         let expected = toy.expected(&model, &request, 40);
         let (text, completion) = answer(&model, request.clone()).await;
         assert_eq!(text, expected, "turn {turn}");
@@ -91,7 +91,7 @@ async fn damaged_files_are_computed_again() {
     let folder = tempfile::tempdir().expect("a folder");
     let model = load(&bundled()).expect("the model");
     let prefix = model.prefix(&instructions(), &[]).expect("a prefix");
-    assert!(!model.warm_start(&prefix, folder.path()).await.expect("a file"));
+    assert!(!model.warm_start(&prefix, None, folder.path()).await.expect("a file"));
     let file = only(&folder);
     let good = fs::read(&file).expect("the file");
     let flipped = |place: usize| {
@@ -117,9 +117,9 @@ async fn damaged_files_are_computed_again() {
     for (number, bytes) in cases.into_iter().enumerate() {
         fs::write(&file, bytes).expect("the file");
         let fresh = load(&bundled()).expect("the model");
-        assert!(!fresh.warm_start(&prefix, folder.path()).await.expect("a file"), "case {number}");
+        assert!(!fresh.warm_start(&prefix, None, folder.path()).await.expect("a file"), "case {number}");
         assert_eq!(fs::read(&file).expect("the file").len(), good.len(), "case {number}: it is mended");
-        assert!(fresh.warm_start(&prefix, folder.path()).await.expect("a file"), "case {number}");
+        assert!(fresh.warm_start(&prefix, None, folder.path()).await.expect("a file"), "case {number}");
     }
 }
 
@@ -128,12 +128,12 @@ async fn what_cannot_be_kept_is_told() {
     let folder = tempfile::tempdir().expect("a folder");
     let model = load_with(&bundled(), |options| options.context_limit = Some(64)).expect("the model");
     for tokens in [vec![], vec![1; 65]] {
-        let error = model.warm_start(&tokens, folder.path()).await.expect_err("no prefix");
+        let error = model.warm_start(&tokens, None, folder.path()).await.expect_err("no prefix");
         assert_eq!(error.kind(), ErrorKind::ContextOverflow);
     }
     let file = folder.path().join("a file");
     fs::write(&file, "").expect("the file");
-    let error = model.warm_start(&[1, 2, 3], &file).await.expect_err("no folder");
+    let error = model.warm_start(&[1, 2, 3], None, &file).await.expect_err("no folder");
     assert!(error.to_string().contains("a file"), "{error}");
     assert_eq!(
         answer(&model, ask_with("Hello", |options| options.max_tokens = Some(5))).await.1.usage.cached_tokens,

@@ -74,7 +74,7 @@ pub(crate) async fn bench(folder: &Path, load: &LoadArgs, plan: &Plan, json: boo
         ProgressStyle::with_template("{bar:24} {pos}/{len} {msg}")
             .map_err(|error| Error::internal("the progress bar's form").with_source(error))?,
     );
-    let mut seed = Seed(0);
+    let mut seed = Seed::default();
     let (mut prefill, mut decode, mut concurrent) = (Vec::new(), Vec::new(), Vec::new());
     let (mut first_turn, mut second_turn) = (Vec::new(), Vec::new());
     // The first round warms up.
@@ -158,7 +158,7 @@ fn show(figures: &Figures) -> Result<()> {
 }
 
 /// Continues tokens by exactly so many.
-async fn run(model: &OnnxModel, prompt: Vec<u32>, tokens: u32) -> Result<Completion> {
+pub(crate) async fn run(model: &OnnxModel, prompt: Vec<u32>, tokens: u32) -> Result<Completion> {
     let options =
         GenerateOptions { max_tokens: Some(tokens), temperature: Some(0.0), ..GenerateOptions::default() };
     let mut stream = model.complete(CompletionRequest {
@@ -176,10 +176,11 @@ async fn run(model: &OnnxModel, prompt: Vec<u32>, tokens: u32) -> Result<Complet
 }
 
 /// Prompts that differ from each other in their first token, so that none is found in the cache.
-struct Seed(u64);
+#[derive(Default)]
+pub(crate) struct Seed(u64);
 
 impl Seed {
-    fn prompt(&mut self, model: &OnnxModel, length: usize) -> Vec<u32> {
+    pub(crate) fn prompt(&mut self, model: &OnnxModel, length: usize) -> Vec<u32> {
         let vocabulary = model.details().vocabulary as u64;
         let base = self.0;
         self.0 += 1;
@@ -197,7 +198,7 @@ fn milliseconds(began: Instant) -> f64 {
     began.elapsed().as_secs_f64() * 1000.0
 }
 
-fn median(mut figures: Vec<f64>) -> f64 {
+pub(crate) fn median(mut figures: Vec<f64>) -> f64 {
     figures.sort_by(f64::total_cmp);
     let middle = figures.len() / 2;
     if figures.len().is_multiple_of(2) {

@@ -25,10 +25,14 @@ load it. Supported are Llama 1 to 3.3, Mistral, Qwen 2, 2.5 and 3, Phi-3 and Gem
 Examples:
   puna model export checkpoints/llama-3.2-1b --out models/llama-3.2-1b
   puna model export checkpoints/llama-3.2-1b --out models/fast --companion int8
+  puna model export checkpoints/llama-3.2-1b --out models/adapted --merge peft/concierge
   puna model export checkpoints/qwen-2.5-0.5b --out models/qwen --weights int4 --keep lm_head=int8 --context 8192")]
 pub(crate) struct ExportArgs {
     /// The checkpoint's folder: config.json, *.safetensors, tokenizer.json
     pub checkpoint: PathBuf,
+    /// Merge an adapter, a folder that PEFT saved, into the weights
+    #[arg(long, value_name = "DIR")]
+    pub merge: Option<PathBuf>,
     #[command(flatten)]
     pub form: FormArgs,
 }
@@ -72,6 +76,9 @@ pub(crate) struct FormArgs {
     /// Rotate what is quantised by Hadamard matrices merged into the weights: the same model, rounded with less error
     #[arg(long)]
     pub rotate: bool,
+    /// Let requests be answered with adapters, which `puna model adapter` makes
+    #[arg(long)]
+    pub adapters: bool,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
@@ -97,6 +104,8 @@ impl FormArgs {
             last_logits: self.last_logits,
             standard_ops: self.standard_ops,
             rotate: self.rotate,
+            adapters: self.adapters,
+            merge: None,
         }
     }
 
@@ -128,6 +137,8 @@ impl FormArgs {
 }
 
 pub(crate) fn export(args: &ExportArgs) -> Result<()> {
-    args.form
-        .run(|options, progress| puna::export::export(&args.checkpoint, &args.form.out, options, progress))
+    args.form.run(|options, progress| {
+        let options = ExportOptions { merge: args.merge.clone(), ..options.clone() };
+        puna::export::export(&args.checkpoint, &args.form.out, &options, progress)
+    })
 }

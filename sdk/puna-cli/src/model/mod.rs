@@ -1,6 +1,8 @@
 //! Models without an agent: looking into their folders, and measuring them.
 
+pub(crate) mod adapter;
 mod bench;
+pub(crate) mod compare;
 pub(crate) mod export;
 pub(crate) mod random;
 
@@ -28,6 +30,8 @@ pub(crate) async fn model(args: ModelArgs) -> Result<ExitCode> {
             let plan = bench::Plan { prompt_tokens, tokens, streams, prefix_tokens, rounds };
             bench::bench(&folder, &load, &plan, json).await?;
         }
+        ModelCommand::Adapter(args) => adapter::adapter(&args)?,
+        ModelCommand::Compare(args) => compare::compare(&args).await?,
         ModelCommand::Export(args) => export::export(&args)?,
         ModelCommand::Random(args) => random::random(&args)?,
     }
@@ -127,6 +131,7 @@ fn show(inspection: &Inspection) -> Result<()> {
             if details.batches { "computed together" } else { "computed one row after the other" }
         ),
     )?;
+    line("adapters", if details.takes_adapters { "one for each request" } else { "none" })?;
     line("end", &format!("{:?}", folder.eos))?;
     line(
         "template",

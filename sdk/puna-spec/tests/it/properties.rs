@@ -129,17 +129,19 @@ fn spec() -> impl Strategy<Value = AgentSpec> {
         option::of(select(vec![CompanionPolicy::Never, CompanionPolicy::Prefill, CompanionPolicy::Always]));
     let slots = option::of((1..=256_u32).prop_map(|slots| NonZeroU32::new(slots).expect("above 0")));
     let device = option::of("cpu|cuda(:[0-9]{1,2})?");
+    let companion = (companion, option::of(path()));
     let engine = (device, variant, companion, slots, size(), any::<[bool; 2]>(), option::of(any::<u32>()));
     let model = (path(), count(), count(), engine, options()).prop_map(
         |(path, threads, context, engine, options)| {
-            let (device, variant, companion, slots, cache_memory, [deterministic, warm_start], draft_tokens) =
-                engine;
+            let (device, variant, companion, slots, cache_memory, switches, draft_tokens) = engine;
+            let ((companion, adapter), [deterministic, warm_start]) = (companion, switches);
             ModelSpec {
                 path,
                 device,
                 threads,
                 context,
                 variant,
+                adapter,
                 companion,
                 slots,
                 cache_memory,
@@ -213,6 +215,7 @@ fn nearly() -> impl Strategy<Value = Value> {
         "threads",
         "context",
         "variant",
+        "adapter",
         "companion",
         "slots",
         "cache_memory",
@@ -285,6 +288,7 @@ fn altered() -> impl Strategy<Value = Value> {
         "/model/threads",
         "/model/context",
         "/model/variant",
+        "/model/adapter",
         "/model/companion",
         "/model/slots",
         "/model/cache_memory",
@@ -331,7 +335,7 @@ fn altered() -> impl Strategy<Value = Value> {
     (select(places), nearly()).prop_map(|(place, value)| {
         let mut agent = json!({
             "version": 1, "name": "a", "description": "d",
-            "model": { "path": "m", "threads": 1, "context": 9, "variant": "q4", "companion": "prefill", "slots": 2,
+            "model": { "path": "m", "threads": 1, "context": 9, "variant": "q4", "adapter": "a", "companion": "prefill", "slots": 2,
                 "cache_memory": "1MiB", "deterministic": true, "draft_tokens": 0, "warm_start": true, "options": {
                 "max_tokens": 1, "temperature": 0, "top_k": 0, "top_p": 1, "min_p": 0,
                 "repetition_penalty": 1, "typical_p": 1, "frequency_penalty": 0, "presence_penalty": 0,
