@@ -9,6 +9,7 @@
 
 mod error;
 mod event;
+mod form;
 mod journal;
 mod knowledge;
 mod message;
@@ -17,6 +18,7 @@ mod tool;
 
 pub use error::{Error, ErrorKind, Result};
 pub use event::{Event, TurnOutcome};
+pub use form::{DEFAULT_REPAIRS, OutputForm, TurnForm};
 pub use journal::{Journal, JournalEntry, Record, SessionSummary};
 pub use knowledge::{Document, Embedder, Hit, HitPage, Loader, Retriever, Span};
 pub use message::{

@@ -30,6 +30,10 @@ pub struct ModelInfo {
     pub name: String,
     /// Prompt and answer together, in tokens.
     pub context_length: usize,
+    /// Whether answers are held to [`GenerateRequest::constraint`] while they are generated. A model without is not given
+    /// one: it is told the form in words, and its answers are checked.
+    #[serde(default)]
+    pub constraints: bool,
 }
 
 /// What to continue, and how.
@@ -90,6 +94,20 @@ pub enum ToolChoice {
     Required,
     /// This one.
     Named(String),
+}
+
+impl std::str::FromStr for ToolChoice {
+    type Err = std::convert::Infallible;
+
+    /// `auto`, `none`, `required`; every other text is a tool's name.
+    fn from_str(text: &str) -> std::result::Result<Self, Self::Err> {
+        Ok(match text {
+            "auto" => Self::Auto,
+            "none" => Self::None,
+            "required" => Self::Required,
+            name => Self::Named(name.to_owned()),
+        })
+    }
 }
 
 /// The form that an answer must have.

@@ -74,7 +74,11 @@ impl OnnxModel {
     pub fn load(runtime: &Runtime, folder: &Path, options: LoadOptions) -> Result<Self> {
         let Loaded { graphs, tokenizer, template, eos, details, openings, origin } =
             load::load(runtime, folder, &options)?;
-        let info = ModelInfo { name: details.name.clone(), context_length: details.context_length };
+        let info = ModelInfo {
+            name: details.name.clone(),
+            context_length: details.context_length,
+            constraints: true,
+        };
         let worker = WorkerOptions {
             slots: options.slots,
             budget: options.cache_memory.map_or_else(|| default_budget(options.device), Ok)?,
