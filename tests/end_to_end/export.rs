@@ -1,12 +1,17 @@
 //! Models made on the spot: exported from a checkpoint, and of random weights.
 
-use std::fs;
+use std::{collections::BTreeSet, fs, path::PathBuf, process::Stdio, thread, time::Duration};
 
 use serde_json::Value;
 
 use crate::support::{Puna, root};
 
 const REFERENCES: &str = "runtime/puna-export/tests/references";
+
+/// A configuration of a small model.
+const SMALL: &str = r#"{"model_type": "llama", "vocab_size": 300, "hidden_size": 64, "intermediate_size": 96,
+    "num_hidden_layers": 2, "num_attention_heads": 4, "max_position_embeddings": 256, "bos_token_id": 298,
+    "eos_token_id": 299}"#;
 
 /// A checkpoint with the tokenizer that the references share.
 fn checkpoint(case: &str) -> tempfile::TempDir {
@@ -65,6 +70,45 @@ fn a_checkpoint_becomes_a_model() {
     assert!(ran.code == 3 && ran.stderr.contains("no `model.safetensors`"), "{ran:?}");
 }
 
+/// A killed export leaves nothing under the folder's name, and the next one removes what it left.
+#[test]
+fn a_killed_export_leaves_nothing_half_done() {
+    let puna = Puna::new();
+    let target = tempfile::tempdir().expect("a folder");
+    let out = target.path().join("out");
+    let text = out.to_str().expect("a path");
+    let begun = || -> BTreeSet<PathBuf> {
+        let entries =
+            fs::read_dir(target.path()).expect("a folder").map(|entry| entry.expect("an entry").path());
+        entries.filter(|path| path.join("model.onnx.data").is_file()).collect()
+    };
+    let mut seen = BTreeSet::new();
+    for _ in 0..3 {
+        let mut child = puna
+            .command(&["model", "random", "--shape", "llama-3.2-1b", "--out", text])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the binary runs");
+        let fresh = loop {
+            assert_eq!(child.try_wait().expect("a process"), None, "it ended before it was killed");
+            match begun().difference(&seen).next() {
+                Some(fresh) => break fresh.clone(),
+                None => thread::sleep(Duration::from_millis(2)),
+            }
+        };
+        child.kill().expect("a process");
+        child.wait().expect("a process");
+        assert!(!out.exists());
+        assert_eq!(begun(), BTreeSet::from([fresh.clone()]), "what was left before is gone");
+        seen.insert(fresh);
+    }
+    let config = target.path().join("config.json");
+    fs::write(&config, SMALL).expect("a file");
+    puna.ok(&["model", "random", "--config", config.to_str().expect("a path"), "--out", text]);
+    assert_eq!(begun(), BTreeSet::from([out]));
+}
+
 /// What rounding costs and gives, and what cannot be held against each other.
 #[test]
 fn models_are_compared() {
@@ -108,6 +152,49 @@ fn models_are_compared() {
     assert!(ran.code == 2 && ran.stderr.contains("vocabular"), "{ran:?}");
 }
 
+/// An adapter beside a model, asked for by name and by file, in an agent and merged.
+#[test]
+fn adapters_change_what_a_model_says() {
+    let puna = Puna::new();
+    let (source, target) = (checkpoint("llama3"), tempfile::tempdir().expect("a folder"));
+    let peft = root().join(REFERENCES).join("adapters/llama3-all");
+    let path = |name: &str| target.path().join(name).to_str().expect("a path").to_owned();
+    let (from, peft) = (source.path().to_str().expect("a path"), peft.to_str().expect("a path"));
+    let (model, merged) = (path("model"), path("merged"));
+    puna.ok(&["model", "export", from, "--out", &model, "--weights", "fp32", "--adapters"]);
+    puna.ok(&["model", "export", from, "--out", &merged, "--weights", "fp32", "--merge", peft]);
+    let file = path("model/adapters/other.onnx_adapter");
+    let shown = puna.ok(&["model", "adapter", peft, "--base", &model, "--out", &file]);
+    assert!(shown.contains("modules       14") && shown.contains("rank          4"), "{shown}");
+    assert!(puna.ok(&["model", "inspect", &model]).contains("one for each request"));
+    let say = |folder: &str, adapter: &[&str]| {
+        let request = ["generate", folder, "--raw", "--max-tokens", "12", "Hello."];
+        puna.ok(&[&request[..], adapter].concat())
+    };
+    let wanted = say(&merged, &[]);
+    assert_eq!(say(&model, &["--adapter", "other"]), wanted);
+    assert_eq!(say(&model, &["--adapter", &file]), wanted);
+    assert_ne!(say(&model, &[]), wanted);
+    let agent = |adapter: &str| {
+        let yaml = format!(
+            "version: 1\nname: a\nmodel:\n  path: {model}\n{adapter}  options:\n    max_tokens: 12\nmemory:\n  conversation: false\n"
+        );
+        fs::write(path("agent.yaml"), yaml).expect("a file");
+        puna.run(&["run", &path("agent.yaml"), "Hello.", "--json"]).stdout
+    };
+    let said = |events: &str| -> String {
+        let events = crate::support::json_lines(events);
+        events.iter().filter_map(|event| event["text"].as_str()).collect()
+    };
+    let adapted = said(&agent("  adapter: model/adapters/other.onnx_adapter\n"));
+    let plain = said(&agent(""));
+    assert!(!adapted.is_empty() && !plain.is_empty() && adapted != plain, "{adapted:?} and {plain:?}");
+    let ran = puna.run(&["generate", &model, "--adapter", "none", "Hello"]);
+    assert!(ran.code == 3 && ran.stderr.contains("no adapter `none`; there are other"), "{ran:?}");
+    let ran = puna.run(&["generate", &merged, "--adapter", &file, "Hello"]);
+    assert!(ran.code == 2 && ran.stderr.contains("export it with `--adapters`"), "{ran:?}");
+}
+
 #[test]
 fn a_random_model_is_measured() {
     let puna = Puna::new();
@@ -115,13 +202,7 @@ fn a_random_model_is_measured() {
     let out = target.path().join("out");
     let out = out.to_str().expect("a path");
     let config = target.path().join("config.json");
-    fs::write(
-        &config,
-        r#"{"model_type": "llama", "vocab_size": 300, "hidden_size": 64, "intermediate_size": 96,
-            "num_hidden_layers": 2, "num_attention_heads": 4, "max_position_embeddings": 256,
-            "bos_token_id": 298, "eos_token_id": 299}"#,
-    )
-    .expect("a file");
+    fs::write(&config, SMALL).expect("a file");
     puna.ok(&["model", "random", "--config", config.to_str().expect("a path"), "--out", out, "--seed", "3"]);
     let report = puna.ok(&[
         "model",

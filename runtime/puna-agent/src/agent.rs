@@ -1,8 +1,16 @@
 use std::{fmt, sync::Arc};
 
-use puna_core::{CancellationToken, Error, GenerateOptions, Journal, Message, Model, Result, Role, Tool};
+use puna_core::{
+    CancellationToken, Error, ErrorKind, GenerateOptions, Journal, Message, Model, OutputForm, Result, Role,
+    Tool, ToolChoice, TurnForm,
+};
+use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
 
-use crate::{Conversation, EventStream, Limits, SessionLocks, driver::Driver, tools::Toolbox};
+use crate::{
+    Conversation, EventStream, Limits, OutputSchema, SessionLocks, TypedStream, driver::Driver,
+    tools::Toolbox,
+};
 
 /// What an agent is made of.
 pub struct AgentOptions {
@@ -14,6 +22,13 @@ pub struct AgentOptions {
     pub model: Arc<dyn Model>,
     /// What the model may call, in the order in which it is shown them.
     pub tools: Vec<Arc<dyn Tool>>,
+    /// Whether tools are called. What is `required` or named holds for a turn's first step alone, so that the turn can
+    /// end.
+    pub tool_choice: ToolChoice,
+    /// Whether a step may have several calls; on by default.
+    pub parallel_tool_calls: bool,
+    /// The form of an answer; without it, any text. With tools, what is no call has it.
+    pub output: Option<OutputForm>,
     /// How the model continues.
     pub options: GenerateOptions,
     /// What a turn may use.
@@ -36,6 +51,9 @@ impl AgentOptions {
             instructions: String::new(),
             model,
             tools: Vec::new(),
+            tool_choice: ToolChoice::Auto,
+            parallel_tool_calls: true,
+            output: None,
             options: GenerateOptions::default(),
             limits: Limits::default(),
             history: HistoryPolicy::default(),
@@ -79,8 +97,14 @@ pub enum Unfinished {
 pub struct RunOptions {
     /// Ends the turn with [`TurnOutcome::Cancelled`](puna_core::TurnOutcome::Cancelled), recorded.
     pub cancel: CancellationToken,
-    /// What to do about an unfinished turn.
+    /// What to do about an unfinished turn. It goes on in its own form, not in this run's.
     pub unfinished: Unfinished,
+    /// The form of the answer, in place of the agent's.
+    pub output: Option<OutputForm>,
+    /// Whether tools are called, in place of the agent's choice.
+    pub tool_choice: Option<ToolChoice>,
+    /// Whether a step may have several calls, in place of the agent's setting.
+    pub parallel_tool_calls: Option<bool>,
 }
 
 /// A model with instructions, tools and limits that holds conversations in a journal. Clones share it.
@@ -94,6 +118,7 @@ pub(crate) struct Inner {
     pub(crate) instructions: String,
     pub(crate) model: Arc<dyn Model>,
     pub(crate) toolbox: Toolbox,
+    pub(crate) form: TurnForm,
     pub(crate) options: GenerateOptions,
     pub(crate) limits: Limits,
     pub(crate) history: HistoryPolicy,
@@ -107,19 +132,28 @@ impl Agent {
     ///
     /// # Errors
     /// [`InvalidInput`](puna_core::ErrorKind::InvalidInput) for an empty name, a limit of 0, a tool name
-    /// outside letters, digits, `_` and `-`, two tools of one name, and a schema that is not valid or
-    /// whose parameters are not an object.
+    /// outside letters, digits, `_` and `-`, two tools of one name, a schema that is not valid or
+    /// whose parameters are not an object, and a required call without tools;
+    /// [`NotFound`](puna_core::ErrorKind::NotFound) for a tool that must be called and is none;
+    /// [`ResourceExhausted`](puna_core::ErrorKind::ResourceExhausted) for an output schema beyond a limit.
     pub fn new(options: AgentOptions) -> Result<Self> {
         if options.name.is_empty() {
             return Err(Error::invalid_input("an agent needs a name; it is empty"));
         }
         options.limits.check()?;
         let toolbox = Toolbox::new(options.tools)?;
+        let form = TurnForm {
+            output: options.output,
+            tool_choice: options.tool_choice,
+            parallel_tool_calls: options.parallel_tool_calls,
+        };
+        check(&form, &toolbox)?;
         let inner = Inner {
             name: options.name,
             instructions: options.instructions,
             model: options.model,
             toolbox,
+            form,
             options: options.options,
             limits: options.limits,
             history: options.history,
@@ -149,7 +183,8 @@ impl Agent {
     ///
     /// # Errors
     /// The stream ends with an `Err` instead where the end could not be recorded or nothing began:
-    /// [`InvalidInput`](puna_core::ErrorKind::InvalidInput) for an input that is not the user's,
+    /// [`InvalidInput`](puna_core::ErrorKind::InvalidInput) for an input that is not the user's, a form that
+    /// [`new`](Self::new) would refuse with its kinds of errors,
     /// [`Conflict`](puna_core::ErrorKind::Conflict) when another turn of the session is in progress or
     /// the unfinished one cannot be resumed by this agent, and the journal's own errors.
     pub fn run(&self, session: impl Into<String>, input: Message, options: RunOptions) -> EventStream {
@@ -158,6 +193,12 @@ impl Agent {
             if input.role != Role::User {
                 return Err(Error::invalid_input("a turn begins with a message of the role `user`"));
             }
+            let form = TurnForm {
+                output: options.output.or_else(|| inner.form.output.clone()),
+                tool_choice: options.tool_choice.unwrap_or_else(|| inner.form.tool_choice.clone()),
+                parallel_tool_calls: options.parallel_tool_calls.unwrap_or(inner.form.parallel_tool_calls),
+            };
+            check(&form, &inner.toolbox)?;
             let mut driver = Driver::open(inner, session, options.cancel, emitter).await?;
             let goes_on = match options.unfinished {
                 _ if driver.conversation.unfinished().is_none() => true,
@@ -165,8 +206,36 @@ impl Agent {
                 Unfinished::Abandon => driver.abandon().await?,
                 Unfinished::Refuse => return Err(driver.refusal("finish or abandon it first")),
             };
-            if goes_on { driver.start(input).await } else { driver.close().await }
+            if goes_on { driver.start(input, form).await } else { driver.close().await }
         })
+    }
+
+    /// Takes a turn as [`run`](Self::run) does, whose answer is a `T`: its JSON Schema is the form of the answer, with as
+    /// many repairs as the run or else the agent has.
+    ///
+    /// ```no_run
+    /// # async fn example(agent: puna_agent::Agent) -> puna_core::Result<()> {
+    /// #[derive(serde::Deserialize, schemars::JsonSchema)]
+    /// struct Price {
+    ///     euros: u32,
+    /// }
+    /// let question = puna_core::Message::user("What is room 12?");
+    /// let price: Price = agent.run_typed("s", question, Default::default()).value().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn run_typed<T: DeserializeOwned + JsonSchema>(
+        &self,
+        session: impl Into<String>,
+        input: Message,
+        mut options: RunOptions,
+    ) -> TypedStream<T> {
+        let mut form = OutputForm::of::<T>();
+        if let Some(set) = options.output.as_ref().or(self.inner.form.output.as_ref()) {
+            form.repairs = set.repairs;
+        }
+        options.output = Some(form);
+        TypedStream::new(self.run(session, input, options))
     }
 
     /// Finishes the session's unfinished turn, or gives nothing where there is none. The session is held
@@ -195,6 +264,27 @@ impl Agent {
     /// journal's own errors.
     pub async fn conversation(&self, session: &str) -> Result<Conversation> {
         Conversation::fold(&self.inner.journal.read(session, 0).await?)
+    }
+}
+
+/// Refuses a form that no turn could have.
+fn check(form: &TurnForm, toolbox: &Toolbox) -> Result<()> {
+    if let Some(output) = &form.output {
+        OutputSchema::new(&output.schema)?;
+    }
+    let names: Vec<_> = toolbox.schemas().iter().map(|schema| schema.name.as_str()).collect();
+    match &form.tool_choice {
+        ToolChoice::Required if names.is_empty() => Err(Error::invalid_input(
+            "a call is required and the agent has no tool; give it one, or choose `auto`",
+        )),
+        ToolChoice::Named(name) if !names.contains(&name.as_str()) => {
+            let known = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+            Err(Error::new(
+                ErrorKind::NotFound,
+                format!("a call of `{name}` is required, which is no tool of the agent; it has {known}"),
+            ))
+        }
+        _ => Ok(()),
     }
 }
 

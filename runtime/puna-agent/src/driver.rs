@@ -7,12 +7,12 @@ use std::{
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use puna_core::{
     CancellationToken, Error, ErrorKind, Event, Message, Record, Result, StopReason, ToolCall, ToolContext,
-    ToolResult, TurnOutcome,
+    ToolResult, TurnForm, TurnOutcome,
 };
 use tokio::time::Instant;
 
 use crate::{
-    Action, Conversation, PendingCall,
+    Action, Conversation, OutputSchema, PendingCall,
     agent::Inner,
     locks::SessionGuard,
     next_action,
@@ -29,6 +29,8 @@ pub(crate) struct Driver {
     pub(crate) conversation: Conversation,
     /// Oldest turns that the model is not shown in the current turn.
     pub(crate) dropped_turns: usize,
+    /// What the current turn's answer is held against.
+    output: Option<OutputSchema>,
     /// When the current turn must have ended; none where the limit is beyond what the clock can tell.
     pub(crate) deadline: Option<Instant>,
     /// The last turn's end, held back until it is known whether the session is let go before it is
@@ -47,19 +49,30 @@ impl Driver {
         let guard = agent.locks.acquire(&session)?;
         let conversation = Conversation::fold(&agent.journal.read(&session, 0).await?)
             .map_err(|error| error.context(format_args!("session `{session}`")))?;
-        let (dropped_turns, deadline, ended) = (0, None, None);
-        Ok(Self { agent, session, cancel, emitter, conversation, dropped_turns, deadline, ended, guard })
+        let (dropped_turns, output, deadline, ended) = (0, None, None, None);
+        Ok(Self {
+            agent,
+            session,
+            cancel,
+            emitter,
+            conversation,
+            dropped_turns,
+            output,
+            deadline,
+            ended,
+            guard,
+        })
     }
 
     /// Takes a new turn to its end and closes.
-    pub(crate) async fn start(mut self, message: Message) -> Result<()> {
+    pub(crate) async fn start(mut self, message: Message, form: TurnForm) -> Result<()> {
         if let Some(event) = self.ended.take() {
             self.emitter.emit(event).await;
         }
         // Unique, because no other turn starts at this entry.
         let turn = format!("turn-{}", self.conversation.next);
         let agent = self.agent.name.clone();
-        self.append(&[Record::TurnStarted { turn, agent, message }]).await?;
+        self.append(&[Record::TurnStarted { turn, agent, message, form }]).await?;
         self.take_turn(false).await?;
         self.close().await
     }
@@ -106,6 +119,15 @@ impl Driver {
         self.dropped_turns = 0;
         self.deadline = Instant::now().checked_add(self.agent.limits.turn_time);
         self.emitter.emit(Event::TurnStarted { session, turn, resumed }).await;
+        self.output = match self.turn()?.form.output.as_ref().map(|form| OutputSchema::new(&form.schema)) {
+            Some(Ok(schema)) => Some(schema),
+            // Checked before it was recorded, though maybe by another version.
+            Some(Err(error)) => {
+                self.append(&[Record::TurnFinished { outcome: failed(&error) }]).await?;
+                None
+            }
+            None => None,
+        };
         while self.conversation.unfinished().is_some() {
             let action = match self.interruption() {
                 Some(outcome) => Action::Finish(outcome),
@@ -114,6 +136,11 @@ impl Driver {
             match action {
                 Action::Generate { step, tokens_left } => self.take_step(step, tokens_left).await?,
                 Action::CallTools(calls) => self.call_tools(calls).await?,
+                Action::CheckOutput => {
+                    let judged = self.judge(self.turn()?);
+                    self.append(std::slice::from_ref(&judged)).await?;
+                    self.tell_refused(&judged).await;
+                }
                 Action::Finish(outcome) => self.append(&[Record::TurnFinished { outcome }]).await?,
             }
         }
@@ -124,16 +151,15 @@ impl Driver {
         Ok(())
     }
 
-    /// One answer of the model. An answer that ends the turn is recorded together with the end, since
-    /// why the model stopped is not part of the step's record.
+    /// One answer of the model. It is recorded together with what follows from it alone, the turn's end or that it is
+    /// refused: why the model stopped is not part of the step's record.
     async fn take_step(&mut self, step: u32, tokens_left: u64) -> Result<()> {
         self.emitter.emit(Event::StepStarted { step }).await;
         let mut completion = match self.generate(tokens_left).await {
             Ok(completion) => completion,
             Err(error) => {
                 tracing::warn!(session = self.session, step, error = error.report(), "the model failed");
-                let outcome = TurnOutcome::Failed { kind: error.kind().to_string(), message: error.report() };
-                return self.append(&[Record::TurnFinished { outcome }]).await;
+                return self.append(&[Record::TurnFinished { outcome: failed(&error) }]).await;
             }
         };
         let ended = match completion.stop {
@@ -151,25 +177,63 @@ impl Driver {
         }
         self.make_ids_unique(&mut completion.message);
         let record = Record::Step { message: completion.message.clone(), usage: completion.usage };
-        let outcome = ended.or_else(|| self.outcome_after(&record));
-        match outcome {
-            Some(outcome) => self.append(&[record, Record::TurnFinished { outcome }]).await?,
-            None => self.append(&[record]).await?,
-        }
+        let follows = match ended {
+            Some(outcome) => Some(Record::TurnFinished { outcome }),
+            None => self.following(&record),
+        };
+        let records: Vec<Record> = [Some(record), follows].into_iter().flatten().collect();
+        self.append(&records).await?;
         let (message, stop, usage) = (completion.message, completion.stop, completion.usage);
         self.emitter.emit(Event::StepFinished { step, message, stop, usage }).await;
+        for record in &records {
+            self.tell_refused(record).await;
+        }
         Ok(())
     }
 
-    /// How the turn ends with this step, if it does.
-    fn outcome_after(&self, step: &Record) -> Option<TurnOutcome> {
+    /// What follows from a step without anybody being asked: the turn's end, or that its answer is refused.
+    fn following(&self, step: &Record) -> Option<Record> {
         // Only the current turn decides, so only it is cloned.
         let turns = self.conversation.turns.last().cloned().into_iter().collect();
         let mut after = Conversation { turns, next: 0 };
         after.apply(step).ok()?;
-        match next_action(after.unfinished()?, &self.agent.limits) {
-            Action::Finish(outcome) => Some(outcome),
+        let turn = after.unfinished()?;
+        match next_action(turn, &self.agent.limits) {
+            Action::Finish(outcome) => Some(Record::TurnFinished { outcome }),
+            Action::CheckOutput => Some(self.judge(turn)),
             _ => None,
+        }
+    }
+
+    /// Holds the text of the turn's last step against its form.
+    fn judge(&self, turn: &Turn) -> Record {
+        let text = turn.last_text();
+        let (Some(schema), Some(form)) = (&self.output, &turn.form.output) else {
+            return Record::TurnFinished { outcome: TurnOutcome::Answered { text, value: None } };
+        };
+        let reason = match schema.read(&text) {
+            Ok(value) => {
+                let value = Some(value);
+                return Record::TurnFinished { outcome: TurnOutcome::Answered { text, value } };
+            }
+            Err(error) => error.to_string(),
+        };
+        let limits = &self.agent.limits;
+        let left = turn.repairs() < form.repairs
+            && turn.steps.len() < limits.steps as usize
+            && turn.usage().completion_tokens < limits.tokens;
+        match left {
+            true => Record::OutputRefused { reason },
+            false => Record::TurnFinished { outcome: TurnOutcome::InvalidOutput { text, reason } },
+        }
+    }
+
+    /// Reports the record of a refusal, once it is durable.
+    async fn tell_refused(&self, record: &Record) {
+        if let (Record::OutputRefused { reason }, Some(turn)) = (record, self.conversation.unfinished()) {
+            tracing::info!(session = self.session, reason, "the answer does not have its form");
+            let (repair, reason) = (turn.repairs(), reason.clone());
+            self.emitter.emit(Event::OutputRefused { repair, reason }).await;
         }
     }
 
@@ -256,9 +320,13 @@ impl Driver {
         TurnOutcome::TimeLimit { limit_ms }
     }
 
-    fn turn(&self) -> Result<&Turn> {
+    pub(crate) fn turn(&self) -> Result<&Turn> {
         self.conversation.unfinished().ok_or_else(|| Error::internal("no turn is in progress"))
     }
+}
+
+fn failed(error: &Error) -> TurnOutcome {
+    TurnOutcome::Failed { kind: error.kind().to_string(), message: error.report() }
 }
 
 /// Ends when the caller cancels or the deadline passes.

@@ -2,15 +2,17 @@ use std::{future::Future, pin::Pin, pin::pin};
 
 use futures_util::StreamExt;
 use puna_core::{
-    CancellationToken, Completion, Error, ErrorKind, Event, GenerateRequest, Message, ModelEvent,
-    ModelStream, Result, Role, StopReason, Usage,
+    CancellationToken, Completion, Constraint, Error, ErrorKind, Event, GenerateRequest, Message, ModelEvent,
+    ModelStream, Result, Role, StopReason, ToolChoice, Usage,
 };
 use tokio::time::Instant;
 
 use crate::{
-    HistoryPolicy,
+    HistoryPolicy, Turn,
     driver::{Driver, interrupted},
     limits::STOP_GRACE,
+    output,
+    partial::Snapshots,
 };
 
 /// Ends when the model had its time to stop by itself.
@@ -26,6 +28,7 @@ impl Driver {
     pub(crate) async fn generate(&mut self, tokens_left: u64) -> Result<Completion> {
         let mut patience = pin!(stop_patience(self.cancel.clone(), self.deadline));
         let mut text = String::new();
+        let mut snapshots = self.turn()?.form.output.is_some().then(Snapshots::default);
         let error = match self.fitting_stream(tokens_left, patience.as_mut()).await {
             Ok(mut stream) => loop {
                 let event = tokio::select! {
@@ -36,7 +39,11 @@ impl Driver {
                 match event {
                     Some(Ok(ModelEvent::TextDelta(delta))) => {
                         text.push_str(&delta);
+                        let value = snapshots.as_mut().and_then(|snapshots| snapshots.push(&delta));
                         self.emitter.emit(Event::TextDelta { text: delta }).await;
+                        if let Some(value) = value {
+                            self.emitter.emit(Event::PartialOutput { value }).await;
+                        }
                     }
                     Some(Ok(ModelEvent::Finished(completion))) => return Ok(completion),
                     Some(Ok(_)) => {}
@@ -109,9 +116,19 @@ impl Driver {
         let agent = &self.agent;
         let tokens_left = u32::try_from(tokens_left).unwrap_or(u32::MAX);
         let context_length = agent.model.info().context_length;
+        let turn = self.turn()?;
+        let form = &turn.form;
+        let constraint = form.output.as_ref().filter(|_| agent.model.info().constraints);
         let mut request = GenerateRequest {
-            messages: self.messages(dropped),
+            messages: self.messages(turn, dropped),
             tools: agent.toolbox.schemas().to_vec(),
+            tool_choice: match &form.tool_choice {
+                // A turn that must call in every step would have no answer.
+                ToolChoice::Required | ToolChoice::Named(_) if !turn.steps.is_empty() => ToolChoice::Auto,
+                choice => choice.clone(),
+            },
+            parallel_tool_calls: form.parallel_tool_calls,
+            constraint: constraint.map(|form| Constraint::JsonSchema(form.schema.clone())),
             options: agent.options.clone(),
             adapter: agent.adapter.clone(),
             cancel: self.cancel.clone(),
@@ -145,8 +162,14 @@ impl Driver {
         }
     }
 
-    fn messages(&self, dropped: usize) -> Vec<Message> {
-        let instructions = &self.agent.instructions;
+    fn messages(&self, turn: &Turn, dropped: usize) -> Vec<Message> {
+        let mut instructions = self.agent.instructions.clone();
+        if let Some(form) = &turn.form.output
+            && !self.agent.model.info().constraints
+        {
+            let gap = if instructions.is_empty() { "" } else { "\n\n" };
+            instructions = format!("{instructions}{gap}{}", output::instruction(&form.schema));
+        }
         let system = (!instructions.is_empty()).then(|| Message::system(instructions));
         system.into_iter().chain(self.conversation.messages(dropped)).collect()
     }

@@ -15,6 +15,14 @@
 //!    result is appended as it comes; the model sees them in call order.
 //! 4. Again from 1.
 //!
+//! **The form of an answer** is part of the turn's record (`TurnForm`): a JSON Schema, whether tools must be called,
+//! whether several at a time. A model that holds constraints generates what the schema allows; every model's answer is
+//! checked in the end, also for what constraints do not hold. An answer without the form is refused with the reason,
+//! which is recorded, reported and told to the model, and the model is asked again as often as the form says; each time
+//! is a step and its tokens count. A turn whose answer stays wrong ends as `invalid_output`. A call that is `required`,
+//! or of a named tool, is so in the turn's first step alone: afterwards the model must be free to answer. Models without
+//! constraints are told the schema after their instructions.
+//!
 //! **After a kill** between any two appends the turn goes on where its records end. A call whose result is
 //! recorded is never performed again. A call that was in flight is: each call is performed *at least*
 //! once, and a tool with effects can tell a repetition by the same `call_id` in its context.
@@ -28,9 +36,12 @@ mod driver;
 mod generate;
 mod limits;
 mod locks;
+mod output;
+mod partial;
 mod state;
 mod stream;
 mod tools;
+mod typed;
 
 pub use agent::{Agent, AgentOptions, HistoryPolicy, RunOptions, Unfinished};
 pub use limits::{
@@ -38,6 +49,12 @@ pub use limits::{
     DEFAULT_TOKENS, DEFAULT_TURN_TIME, Limits, STOP_GRACE,
 };
 pub use locks::SessionLocks;
+pub use output::{
+    MAX_SCHEMA_BYTES, MAX_SCHEMA_CHAIN, MAX_SCHEMA_DEPTH, MAX_SCHEMA_NODES, MAX_SCHEMA_REFERENCES,
+    OutputSchema,
+};
+pub use partial::{MAX_JSON_DEPTH, PartialJson};
 pub use state::{Action, Conversation, PendingCall, Step, Turn, next_action};
 pub use stream::EventStream;
 pub use tools::MAX_TOOL_NAME;
+pub use typed::TypedStream;

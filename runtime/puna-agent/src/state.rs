@@ -2,10 +2,10 @@ use std::collections::HashSet;
 
 use puna_core::{
     Content, Error, ErrorKind, JournalEntry, Message, Record, Result, ToolCall, ToolError, ToolErrorKind,
-    ToolOutcome, ToolResult, TurnOutcome, Usage,
+    ToolOutcome, ToolResult, TurnForm, TurnOutcome, Usage,
 };
 
-use crate::Limits;
+use crate::{Limits, output};
 
 /// A session as its journal tells it.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -25,6 +25,8 @@ pub struct Turn {
     pub agent: String,
     /// The user's message.
     pub input: Message,
+    /// How it is taken.
+    pub form: TurnForm,
     /// The model's answers in order, each with the results of its calls so far.
     pub steps: Vec<Step>,
     /// How it ended; none while it is unfinished.
@@ -40,6 +42,8 @@ pub struct Step {
     pub usage: Usage,
     /// The results recorded so far, in the order in which the calls finished.
     pub results: Vec<ToolResult>,
+    /// Why the message is no answer of the turn's form; the model is told after it.
+    pub refused: Option<String>,
 }
 
 /// What an unfinished turn needs next.
@@ -54,6 +58,8 @@ pub enum Action {
     },
     /// Settle the last step's calls that have no result yet, in call order.
     CallTools(Vec<PendingCall>),
+    /// Hold the last step's text against the turn's form, and record what came of it: the end, or that it is refused.
+    CheckOutput,
     /// Record how the turn ended.
     Finish(TurnOutcome),
 }
@@ -87,7 +93,7 @@ impl Conversation {
     /// Advances by one record; the reason when it cannot follow.
     pub(crate) fn apply(&mut self, record: &Record) -> std::result::Result<(), &'static str> {
         match record {
-            Record::TurnStarted { turn, agent, message } => {
+            Record::TurnStarted { turn, agent, message, form } => {
                 if self.unfinished().is_some() {
                     return Err("a turn starts inside another");
                 }
@@ -95,6 +101,7 @@ impl Conversation {
                     id: turn.clone(),
                     agent: agent.clone(),
                     input: message.clone(),
+                    form: form.clone(),
                     steps: Vec::new(),
                     outcome: None,
                 });
@@ -104,7 +111,17 @@ impl Conversation {
                 if turn.steps.last().is_some_and(|step| step.unsettled().next().is_some()) {
                     return Err("a step follows one whose calls have no results");
                 }
-                turn.steps.push(Step { message: message.clone(), usage: *usage, results: Vec::new() });
+                let (message, results) = (message.clone(), Vec::new());
+                turn.steps.push(Step { message, usage: *usage, results, refused: None });
+            }
+            Record::OutputRefused { reason } => {
+                let turn = self.unfinished_mut().ok_or("an answer is refused outside a turn")?;
+                let has_form = turn.form.output.is_some();
+                let step = turn.steps.last_mut().filter(|_| has_form).ok_or("nothing is there to refuse")?;
+                if step.refused.is_some() || step.message.content.iter().any(|part| call_id(part).is_some()) {
+                    return Err("what is refused is no answer");
+                }
+                step.refused = Some(reason.clone());
             }
             Record::ToolFinished { result } => {
                 let turn = self.unfinished_mut().ok_or("a result stands outside a turn")?;
@@ -154,6 +171,12 @@ impl Turn {
         total
     }
 
+    /// How often an answer was refused.
+    pub(crate) fn repairs(&self) -> u32 {
+        // At most one for each step, of which there are fewer than a `u32` counts.
+        self.steps.iter().filter(|step| step.refused.is_some()).count() as u32
+    }
+
     /// The text of the last step.
     pub(crate) fn last_text(&self) -> String {
         self.steps.last().map(|step| step.message.plain_text()).unwrap_or_default()
@@ -164,13 +187,16 @@ impl Turn {
         for step in &self.steps {
             let settled = |part: &&Content| call_id(part).is_none() || step.result_of(part).is_some();
             let content: Vec<Content> = step.message.content.iter().filter(settled).cloned().collect();
+            let told = step.refused.as_deref().map(|reason| Message::user(output::repair(reason)));
             if content.is_empty() {
+                messages.extend(told);
                 continue;
             }
             let results = content.iter().filter_map(|part| step.result_of(part).cloned().map(Message::tool));
             let results: Vec<Message> = results.collect();
             messages.push(Message { role: step.message.role, content });
             messages.extend(results);
+            messages.extend(told);
         }
         messages
     }
@@ -196,8 +222,12 @@ pub fn next_action(turn: &Turn, limits: &Limits) -> Action {
         return Action::Finish(outcome.clone());
     }
     let calls = turn.steps.last().map(|step| step.message.content.iter().filter_map(call_id).count());
-    if calls == Some(0) {
-        return Action::Finish(TurnOutcome::Answered { text: turn.last_text() });
+    let refused = turn.steps.last().is_some_and(|step| step.refused.is_some());
+    if calls == Some(0) && !refused {
+        return match turn.form.output {
+            Some(_) => Action::CheckOutput,
+            None => Action::Finish(TurnOutcome::Answered { text: turn.last_text(), value: None }),
+        };
     }
     let steps = turn.steps.len();
     if steps >= limits.steps as usize {

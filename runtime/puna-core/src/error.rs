@@ -34,6 +34,27 @@ pub enum ErrorKind {
 }
 
 impl ErrorKind {
+    /// Every kind.
+    pub const ALL: [Self; 12] = [
+        Self::InvalidInput,
+        Self::NotFound,
+        Self::Denied,
+        Self::ContextOverflow,
+        Self::Conflict,
+        Self::ResourceExhausted,
+        Self::Timeout,
+        Self::Cancelled,
+        Self::Unavailable,
+        Self::Corrupt,
+        Self::Io,
+        Self::Internal,
+    ];
+
+    /// The kind that [`as_str`](Self::as_str) writes so.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == name)
+    }
+
     /// The kind in lower-case words joined by `_`, as logs and JSON output show it.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -1,4 +1,5 @@
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::{Message, StopReason, ToolCall, ToolResult, Usage};
 
@@ -33,6 +34,20 @@ pub enum Event {
     TextDelta {
         /// The text.
         text: String,
+    },
+    /// More of the value of an answer that has a form: what is certain of it so far. Strings and lists only grow, and
+    /// what stands in them stays. It comes when the answer has grown by a sixteenth, so that the values of a long
+    /// answer together take no more than a multiple of it; the whole value comes with the turn's outcome.
+    PartialOutput {
+        /// The value so far.
+        value: Value,
+    },
+    /// The answer of a step does not have its form, and the model is told and asked again.
+    OutputRefused {
+        /// How often it is asked again with this time, counting from 1.
+        repair: u32,
+        /// What is wrong, as the model is told.
+        reason: String,
     },
     /// The model's message of a step is complete and durable.
     StepFinished {
@@ -75,6 +90,16 @@ pub enum TurnOutcome {
     Answered {
         /// The answer's text.
         text: String,
+        /// Where the turn has a form, the answer as a value that satisfies the schema.
+        #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "crate::form::present")]
+        value: Option<Value>,
+    },
+    /// The answer does not have the form that was asked for, and no repair is left.
+    InvalidOutput {
+        /// The answer's text.
+        text: String,
+        /// What is wrong.
+        reason: String,
     },
     /// The model still wanted tools after the last step it may take.
     StepLimit {

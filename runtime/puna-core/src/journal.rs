@@ -1,7 +1,7 @@
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use crate::{Message, Result, TurnOutcome};
+use crate::{Message, Result, TurnForm, TurnOutcome};
 
 /// The durable record of sessions: for each session an append-only list of [`Record`]s, from which
 /// the conversation and the state of an unfinished turn are folded.
@@ -51,6 +51,9 @@ pub enum Record {
         agent: String,
         /// The user's message.
         message: Message,
+        /// How the turn is taken. Journals of before there were forms have none.
+        #[serde(default, skip_serializing_if = "TurnForm::is_free")]
+        form: TurnForm,
     },
     /// The model answered: a step of the turn is done when its calls have results.
     Step {
@@ -58,6 +61,11 @@ pub enum Record {
         message: Message,
         /// What it cost.
         usage: crate::Usage,
+    },
+    /// The answer of the last step does not have the turn's form; the model is asked again.
+    OutputRefused {
+        /// What is wrong, as the model is told.
+        reason: String,
     },
     /// A tool call ended; it is never performed again.
     ToolFinished {

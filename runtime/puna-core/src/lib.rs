@@ -10,6 +10,7 @@
 
 mod error;
 mod event;
+mod form;
 mod journal;
 mod knowledge;
 mod message;
@@ -18,6 +19,7 @@ mod tool;
 
 pub use error::{Error, ErrorKind, Result};
 pub use event::{Event, TurnOutcome};
+pub use form::{DEFAULT_REPAIRS, OutputForm, TurnForm};
 pub use journal::{Journal, JournalEntry, Record, SessionSummary};
 pub use knowledge::{
     Classifier, Document, Embedder, Hit, HitPage, LabelScore, Loader, Reranker, Retriever, Span,

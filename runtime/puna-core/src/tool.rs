@@ -42,14 +42,22 @@ impl ToolSchema {
 
 /// The JSON Schema of a Rust type in the short form that goes into prompts: without `$schema`, the
 /// title and the width of numbers, which cost tokens and tell a model nothing.
-fn schema_of<T: JsonSchema>() -> Value {
+pub(crate) fn short_schema_of<T: JsonSchema>() -> Value {
     let mut schema = schemars::SchemaGenerator::default().into_root_schema_for::<T>().to_value();
     if let Value::Object(root) = &mut schema {
         root.shift_remove("$schema");
         root.shift_remove("title");
-        root.entry("properties").or_insert_with(|| Value::Object(Map::new()));
     }
     shorten(&mut schema);
+    schema
+}
+
+/// The same for arguments, which templates expect to have `properties`.
+fn schema_of<T: JsonSchema>() -> Value {
+    let mut schema = short_schema_of::<T>();
+    if let Value::Object(root) = &mut schema {
+        root.entry("properties").or_insert_with(|| Value::Object(Map::new()));
+    }
     schema
 }
 

@@ -74,7 +74,11 @@ impl OnnxModel {
     pub fn load(runtime: &Runtime, folder: &Path, options: LoadOptions) -> Result<Self> {
         let Loaded { graphs, tokenizer, template, eos, details, openings, origin } =
             load::load(runtime, folder, &options)?;
-        let info = ModelInfo { name: details.name.clone(), context_length: details.context_length };
+        let info = ModelInfo {
+            name: details.name.clone(),
+            context_length: details.context_length,
+            constraints: true,
+        };
         let worker = WorkerOptions {
             slots: options.slots,
             budget: options.cache_memory.map_or_else(|| default_budget(options.device), Ok)?,
@@ -129,6 +133,12 @@ impl OnnxModel {
     /// [`Conflict`](ErrorKind::Conflict) when another adapter has the name.
     pub fn load_adapter(&self, name: &str, file: &Path) -> Result<()> {
         self.adapters.load(name, file).map(|_| ())
+    }
+
+    /// Lets go of an adapter, whose memory comes back when the last request with it ends. False where none of this name
+    /// was loaded. One of the model's own folder is loaded again when a request names it.
+    pub fn unload_adapter(&self, name: &str) -> bool {
+        self.adapters.unload(name)
     }
 
     /// The names of the adapters that requests may ask for.
@@ -444,6 +454,8 @@ impl OnnxModel {
 
     /// Queues a request whose prompt is ready.
     fn start(&self, prompt: Vec<u32>, request: GenerateRequest, ignore_end: bool) -> Result<ModelStream> {
+        let options = request.options.with_defaults(&self.details.generation);
+        let request = GenerateRequest { options, ..request };
         if prompt.is_empty() {
             return Err(Error::invalid_input("the prompt is empty: there is nothing to continue"));
         }

@@ -68,29 +68,18 @@ pub(crate) fn of_outcome(outcome: &TurnOutcome) -> ExitCode {
                 *limit_ms as f64 / 1000.0
             ),
         ),
+        TurnOutcome::InvalidOutput { reason, .. } => (
+            LIMIT,
+            format!(
+                "the answer does not have its form: {reason}; raise `output.repairs`, or simplify the schema"
+            ),
+        ),
         TurnOutcome::Cancelled => (CANCELLED, "cancelled".to_owned()),
         TurnOutcome::Failed { kind, message } => {
-            let code =
-                KINDS.iter().find(|known| known.as_str() == kind).map_or(INTERNAL, |known| code(*known));
-            (code, message.clone())
+            (ErrorKind::from_name(kind).map_or(INTERNAL, code), message.clone())
         }
         _ => (INTERNAL, "the turn ended in a way this version does not know".to_owned()),
     };
     anstream::eprintln!("{}error{}: {reason}", crate::render::RED, crate::render::RESET);
     ExitCode::from(code)
 }
-
-const KINDS: [ErrorKind; 12] = [
-    ErrorKind::InvalidInput,
-    ErrorKind::NotFound,
-    ErrorKind::Denied,
-    ErrorKind::ContextOverflow,
-    ErrorKind::Conflict,
-    ErrorKind::ResourceExhausted,
-    ErrorKind::Timeout,
-    ErrorKind::Cancelled,
-    ErrorKind::Unavailable,
-    ErrorKind::Corrupt,
-    ErrorKind::Io,
-    ErrorKind::Internal,
-];

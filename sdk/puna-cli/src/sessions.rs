@@ -108,6 +108,7 @@ fn show_entry(entry: &JournalEntry) -> Result<()> {
             ToolOutcome::Success { value } => heading("result", &format!("{} {value}", result.name)),
             ToolOutcome::Failure { error } => heading("result", &format!("{} failed: {error}", result.name)),
         },
+        Record::OutputRefused { reason } => heading("refused", reason),
         Record::TurnFinished { outcome: puna::TurnOutcome::Answered { .. } } => Ok(()),
         Record::TurnFinished { outcome } => {
             let outcome = serde_json::to_string(outcome)

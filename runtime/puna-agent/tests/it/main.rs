@@ -2,9 +2,11 @@
 
 mod cancel;
 mod construct;
+mod form;
 mod history;
 mod kill;
 mod limits;
+mod partial;
 mod state;
 mod support;
 mod turns;

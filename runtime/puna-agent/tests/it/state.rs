@@ -8,7 +8,12 @@ use serde_json::json;
 use crate::support::{answered, call, transcript};
 
 fn started() -> Record {
-    Record::TurnStarted { turn: "t".into(), agent: "tester".into(), message: Message::user("go") }
+    Record::TurnStarted {
+        turn: "t".into(),
+        agent: "tester".into(),
+        message: Message::user("go"),
+        form: Default::default(),
+    }
 }
 
 fn step(ids: &[&str]) -> Record {

@@ -69,7 +69,7 @@ pub struct ScriptedModel {
 impl ScriptedModel {
     pub fn new(script: &[(&str, Vec<Reply>)]) -> Self {
         let script = script.iter().map(|(input, replies)| (input.to_string(), replies.clone())).collect();
-        let info = ModelInfo { name: "scripted".into(), context_length: 100_000 };
+        let info = ModelInfo { name: "scripted".into(), context_length: 100_000, constraints: false };
         Self { info, script, requests: Mutex::default(), polite: true }
     }
 
@@ -91,10 +91,13 @@ impl Model for ScriptedModel {
         if prompt + room > self.info.context_length {
             return Err(Error::new(ErrorKind::ContextOverflow, format!("{prompt} tokens do not fit")));
         }
-        let user = request.messages.iter().rposition(|message| message.role == Role::User).expect("a user");
+        // The reasons of refused answers are the user's messages, too.
+        let scripted =
+            |message: &Message| message.role == Role::User && self.script.contains_key(&message.plain_text());
+        let user = request.messages.iter().rposition(scripted).expect("a script for what the user says");
         let index = request.messages[user..].iter().filter(|message| message.role == Role::Assistant).count();
         let input = request.messages[user].plain_text();
-        let replies = self.script.get(&input).unwrap_or_else(|| panic!("no script for `{input}`"));
+        let replies = &self.script[&input];
         let reply = replies.get(index).unwrap_or_else(|| panic!("no reply {index} for `{input}`")).clone();
         Ok(play(reply, request, self.polite))
     }
@@ -313,7 +316,7 @@ pub fn outcome(events: &[Event]) -> &TurnOutcome {
 }
 
 pub fn answered(text: &str) -> TurnOutcome {
-    TurnOutcome::Answered { text: text.into() }
+    TurnOutcome::Answered { text: text.into(), value: None }
 }
 
 /// Messages in a short form, one line each.

@@ -3,9 +3,9 @@
 use std::io;
 
 use puna_core::{
-    Citation, Content, Error, ErrorKind, Event, GenerateOptions, InvalidToolCall, Media, Message, Record,
-    Role, StopReason, ToolCall, ToolError, ToolErrorKind, ToolOutcome, ToolResult, ToolSchema, TurnOutcome,
-    Usage,
+    Citation, Content, Error, ErrorKind, Event, GenerateOptions, InvalidToolCall, Media, Message, OutputForm,
+    Record, Role, StopReason, ToolCall, ToolChoice, ToolError, ToolErrorKind, ToolOutcome, ToolResult,
+    ToolSchema, TurnForm, TurnOutcome, Usage,
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
@@ -60,9 +60,34 @@ fn messages_keep_their_form() {
 #[test]
 fn records_keep_their_form() {
     pinned(
-        &Record::TurnStarted { turn: "t".to_owned(), agent: "a".to_owned(), message: Message::user("hi") },
+        &Record::TurnStarted {
+            turn: "t".to_owned(),
+            agent: "a".to_owned(),
+            message: Message::user("hi"),
+            form: TurnForm::default(),
+        },
         json!({"record": "turn_started", "turn": "t", "agent": "a",
             "message": {"role": "user", "content": [{"type": "text", "text": "hi"}]}}),
+    );
+    pinned(
+        &Record::TurnStarted {
+            turn: "t".to_owned(),
+            agent: "a".to_owned(),
+            message: Message::user("hi"),
+            form: TurnForm {
+                output: Some(OutputForm { schema: json!({"type": "null"}), repairs: 1 }),
+                tool_choice: ToolChoice::Named("add".to_owned()),
+                parallel_tool_calls: false,
+            },
+        },
+        json!({"record": "turn_started", "turn": "t", "agent": "a",
+            "message": {"role": "user", "content": [{"type": "text", "text": "hi"}]},
+            "form": {"output": {"schema": {"type": "null"}, "repairs": 1},
+                "tool_choice": {"named": "add"}, "parallel_tool_calls": false}}),
+    );
+    pinned(
+        &Record::OutputRefused { reason: "no".to_owned() },
+        json!({"record": "output_refused", "reason": "no"}),
     );
     let error = ToolError::new(ToolErrorKind::InvalidInput, "no").at("/a");
     pinned(
@@ -71,7 +96,19 @@ fn records_keep_their_form() {
             {"status": "failure", "error": {"kind": "invalid_input", "message": "no", "path": "/a"}}}}),
     );
     for (outcome, wanted) in [
-        (TurnOutcome::Answered { text: "x".to_owned() }, json!({"outcome": "answered", "text": "x"})),
+        (
+            TurnOutcome::Answered { text: "x".to_owned(), value: None },
+            json!({"outcome": "answered", "text": "x"}),
+        ),
+        // A value that is `null` is a value.
+        (
+            TurnOutcome::Answered { text: "null".to_owned(), value: Some(Value::Null) },
+            json!({"outcome": "answered", "text": "null", "value": null}),
+        ),
+        (
+            TurnOutcome::InvalidOutput { text: "x".to_owned(), reason: "no".to_owned() },
+            json!({"outcome": "invalid_output", "text": "x", "reason": "no"}),
+        ),
         (TurnOutcome::StepLimit { limit: 3 }, json!({"outcome": "step_limit", "limit": 3})),
         (TurnOutcome::TokenLimit { text: "x".to_owned() }, json!({"outcome": "token_limit", "text": "x"})),
         (TurnOutcome::TimeLimit { limit_ms: 5 }, json!({"outcome": "time_limit", "limit_ms": 5})),
@@ -102,6 +139,14 @@ fn events_keep_their_form() {
         (Event::HistoryPacked { dropped_turns: 2 }, json!({"event": "history_packed", "dropped_turns": 2})),
         (Event::TextDelta { text: "x".to_owned() }, json!({"event": "text_delta", "text": "x"})),
         (
+            Event::PartialOutput { value: json!({"a": [1]}) },
+            json!({"event": "partial_output", "value": {"a": [1]}}),
+        ),
+        (
+            Event::OutputRefused { repair: 1, reason: "no".to_owned() },
+            json!({"event": "output_refused", "repair": 1, "reason": "no"}),
+        ),
+        (
             Event::StepFinished { step: 1, message, stop: StopReason::EndOfTurn, usage },
             json!({"event": "step_finished", "step": 1, "message": {"role": "assistant", "content": []},
                 "stop": "end_of_turn", "usage": usage_json}),
@@ -120,12 +165,12 @@ fn events_keep_their_form() {
 }
 
 #[test]
-fn options_default_to_greedy_and_refuse_what_they_do_not_know() {
+fn options_refuse_what_they_do_not_know() {
     assert_eq!(
         serde_json::from_value::<GenerateOptions>(json!({})).expect("JSON"),
         GenerateOptions::default()
     );
-    assert_eq!(GenerateOptions::default().temperature, 0.0);
+    assert_eq!(serde_json::to_value(GenerateOptions::default()).expect("JSON"), json!({}));
     let error = serde_json::from_value::<GenerateOptions>(json!({"temprature": 1})).expect_err("misspelt");
     assert!(error.to_string().contains("temprature"), "{error}");
 }

@@ -1,6 +1,9 @@
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
-use serde::Deserialize;
+use serde::{
+    Deserialize, Deserializer,
+    de::{Error, MapAccess, Visitor},
+};
 
 /// Largest header of a file of tensors, in bytes: three hundred times that of a model of 126 layers in one file.
 pub(super) const MAX_HEADER_BYTES: u64 = 32 << 20;
@@ -47,6 +50,39 @@ struct Entry {
     data_offsets: (u64, u64),
 }
 
+/// What a header says of each name. JSON may say a name twice, and readers differ in which they believe.
+struct Header(BTreeMap<String, serde_json::Value>);
+
+impl<'de> Deserialize<'de> for Header {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(HeaderVisitor)
+    }
+}
+
+struct HeaderVisitor;
+
+impl<'de> Visitor<'de> for HeaderVisitor {
+    type Value = Header;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("an object of tensors")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Header, A::Error> {
+        let mut header = BTreeMap::new();
+        while let Some((name, value)) = map.next_entry::<String, serde_json::Value>()? {
+            if header.len() > MAX_TENSORS {
+                return Err(A::Error::custom(format_args!("more than {MAX_TENSORS} tensors")));
+            }
+            if let Some(twice) = header.insert(name.clone(), value).map(|_| name) {
+                let shown: String = twice.chars().take(60).collect();
+                return Err(A::Error::custom(format_args!("`{shown}` is there twice")));
+            }
+        }
+        Ok(Header(header))
+    }
+}
+
 /// Reads a header, the JSON behind the first eight bytes, of a file of so many bytes. Every tensor is inside the
 /// file, its bytes are as many as its type and shape say, and no two overlap: the format wants them to follow each
 /// other without a hole.
@@ -54,12 +90,9 @@ struct Entry {
 /// # Errors
 /// What is wrong, for the file's name to be put before it.
 pub(super) fn parse(json: &[u8], file_bytes: u64) -> Result<BTreeMap<String, Placed>, String> {
-    let mut header: BTreeMap<String, serde_json::Value> =
-        serde_json::from_slice(json).map_err(|error| format!("has a header that is not JSON: {error}"))?;
+    let Header(mut header) = serde_json::from_slice(json)
+        .map_err(|error| format!("has a header that is not JSON of tensors: {error}"))?;
     header.remove("__metadata__");
-    if header.len() > MAX_TENSORS {
-        return Err(format!("has {} tensors, more than {MAX_TENSORS}", header.len()));
-    }
     let begin = 8 + json.len() as u64;
     let data_bytes = file_bytes.saturating_sub(begin);
     let mut tensors = BTreeMap::new();

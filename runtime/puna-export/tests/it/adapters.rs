@@ -6,7 +6,7 @@ use std::{
 };
 
 use futures_util::{StreamExt, future::join_all};
-use puna_core::{Error, ErrorKind, GenerateOptions, ModelEvent, Result, TokenScore};
+use puna_core::{BeamOptions, Error, ErrorKind, GenerateOptions, ModelEvent, Result, TokenScore};
 use puna_export::{ExportOptions, Weights, convert_adapter};
 use puna_inference::{CompletionRequest, OnnxModel};
 use serde_json::{Value, json};
@@ -157,6 +157,56 @@ fn near(found: &[TokenScore], wanted: &[TokenScore]) {
     }
 }
 
+/// What an adapter computed of a prompt is kept on the disk for it alone.
+#[tokio::test(flavor = "multi_thread")]
+async fn kept_prompts_are_an_adapters_own() {
+    let name = "llama3-all";
+    let (held, out) = adaptable("llama3", &[name], &floats());
+    let kept = held.path().join("kept");
+    let prompt = &Golden::of("llama3").sequences[3];
+    let wanted = answer(&load(&out), Some(name), prompt, 4).await.0;
+    assert!(!load(&out).warm_start(&prompt[..40], Some(name), &kept).await.expect("a file"), "it is written");
+    let plain = load(&out);
+    assert!(!plain.warm_start(&prompt[..40], None, &kept).await.expect("a file"), "another is written");
+    assert_eq!(answer(&plain, Some(name), prompt, 4).await.1, 0);
+    let fresh = load(&out);
+    assert!(fresh.warm_start(&prompt[..40], Some(name), &kept).await.expect("a file"), "it is read");
+    assert_eq!(answer(&fresh, None, prompt, 1).await.1, 0);
+    let (scores, cached) = answer(&fresh, Some(name), prompt, 4).await;
+    assert_eq!(cached, 40);
+    near(&scores, &wanted);
+}
+
+/// The likeliest answer as a whole is searched for with an adapter too.
+#[tokio::test(flavor = "multi_thread")]
+async fn beams_take_adapters() {
+    let name = "llama3-all";
+    let (_folder, out) = adaptable("llama3", &[name], &floats());
+    let (_merged, merged, _) = export("llama3", &ExportOptions { merge: Some(folder(name)), ..floats() });
+    let prompt = &Golden::of("llama3").sequences[2];
+    let search = async |model: &OnnxModel, adapter: Option<&str>| {
+        let beam = Some(BeamOptions { beams: 3, ..BeamOptions::default() });
+        let request = CompletionRequest {
+            prompt: prompt.clone(),
+            options: GenerateOptions { max_tokens: Some(8), beam, ..GenerateOptions::default() },
+            ignore_end: true,
+            adapter: adapter.map(str::to_owned),
+            ..CompletionRequest::default()
+        };
+        let mut stream = model.complete(request).expect("a request");
+        loop {
+            if let ModelEvent::Finished(completion) = stream.next().await.expect("an end").expect("an answer")
+            {
+                return completion.message.plain_text();
+            }
+        }
+    };
+    let model = load(&out);
+    let found = search(&model, Some(name)).await;
+    assert_eq!(found, search(&load(&merged), None).await);
+    assert_ne!(found, search(&model, None).await);
+}
+
 /// Prompts may go through a companion, and weights may be of few bits: an adapter is in floats beside them.
 #[tokio::test(flavor = "multi_thread")]
 async fn adapters_go_with_few_bits() {
@@ -208,6 +258,9 @@ fn adapters_that_do_not_fit_are_refused() {
         check(model.load_adapter(case, &file).err(), ErrorKind::InvalidInput, "of another model");
         check(model.load_adapter("again", &file).err(), ErrorKind::InvalidInput, "of another model");
     }
+    assert!(model.unload_adapter("again") && !model.unload_adapter("again"));
+    check(asked(&model, "again").err(), ErrorKind::NotFound, "no adapter `again`");
+    asked(&model, "llama3-all").expect("the model's own");
     let half = out.join("half");
     convert_adapter(&folder("llama3-all"), &out, &half, Weights::Fp16).expect("an adapter");
     check(model.load_adapter("half", &half).err(), ErrorKind::InvalidInput, "the graph takes f32");

@@ -67,6 +67,8 @@ fn headers_that_lie_are_refused() {
     check_file(&file_of(None, &two("[0, 4]", "[2, 6]"), 6), "inside the tensor before it");
     check_file(&file_of(None, &two("[0, 4]", "[0, 4]"), 4), "inside the tensor before it");
     check_file(&file_of(None, &two("[0, 4]", "[6, 10]"), 10), "a hole of 2 bytes before `b`");
+    let twice = r#"{"a": {"dtype": "F16", "shape": [2], "data_offsets": [0, 4]}, "a": {"dtype": "F16", "shape": [2], "data_offsets": [0, 4]}}"#;
+    check_file(&file_of(None, twice, 4), "`a` is there twice");
     // More than a header may have, in a file that is as long as it says.
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("model.safetensors");
@@ -231,6 +233,11 @@ fn files_that_are_missing_or_elsewhere_are_named() {
     check_export(folder.path(), ErrorKind::Corrupt, &["names `extra`, and no file has them"]);
     fs::write(folder.path().join(index), "{}").expect("the index");
     check_export(folder.path(), ErrorKind::InvalidInput, &["not an index of tensors"]);
+
+    // The index as a file of tensors, which would have an index.
+    fs::write(folder.path().join(index), json!({ "weight_map": { "a": index } }).to_string())
+        .expect("the index");
+    check_export(folder.path(), ErrorKind::Corrupt, &[index, "says that its header has"]);
 
     let folder = checkpoint("llama");
     fs::remove_file(folder.path().join("model.safetensors")).expect("the file");

@@ -44,7 +44,7 @@ struct DataFile {
 /// is a pointer of Git's large file storage, or when the graph's file is none;
 /// [`InvalidInput`](ErrorKind::InvalidInput) for a file outside the graph's folder.
 pub(super) fn check(graph: &Path) -> Result<Contents> {
-    let mut bytes = length(graph)?;
+    let mut files = BTreeMap::from([(graph.to_owned(), length(graph)?)]);
     let scan = scan(graph)?;
     let weights = scan.weights();
     for file in scan.data_files(graph)? {
@@ -73,17 +73,25 @@ pub(super) fn check(graph: &Path) -> Result<Contents> {
                 ),
             ));
         }
-        bytes = bytes.saturating_add(found);
+        files.insert(file.path, found);
     }
-    Ok(Contents { bytes, weights })
+    Ok(Contents { files, weights })
 }
 
 /// What a graph holds.
+#[derive(Clone)]
 pub(super) struct Contents {
-    /// What it takes up with its weights, in bytes.
-    pub bytes: u64,
+    /// Its own file and those of its weights, with their sizes in bytes.
+    pub files: BTreeMap<PathBuf, u64>,
     /// The type of most of its weights.
     pub weights: String,
+}
+
+impl Contents {
+    /// What it takes up with its weights, in bytes.
+    pub(super) fn bytes(&self) -> u64 {
+        self.files.values().fold(0, |sum, bytes| sum.saturating_add(*bytes))
+    }
 }
 
 /// What a graph and those of its files of weights that are there take up, in bytes: for a list, in which a

@@ -60,6 +60,8 @@ pub struct ModelFolder {
     pub companion_bytes: u64,
     /// What the graph, without its companion, takes up with its weights, in bytes.
     pub graph_bytes: u64,
+    /// What both graphs take up with their weights, in bytes; what they share counts once.
+    pub total_bytes: u64,
     /// The type of most of the graph's weights: `fp32`, `fp16`, `bf16`, `int8`, `int4`.
     pub weights: String,
     /// Prompt and answer together, in tokens.
@@ -163,9 +165,12 @@ impl ModelFolder {
             error.context(format!("variant `{}` (there are also {})", chosen.name, variant::names(&others)))
         })?;
         let mut companion_bytes = 0;
+        let mut all = contents.clone();
         if let Some(companion) = &companion {
-            companion_bytes =
-                external::check(companion).map_err(|error| error.context("the companion graph"))?.bytes;
+            let contents =
+                external::check(companion).map_err(|error| error.context("the companion graph"))?;
+            companion_bytes = contents.bytes();
+            all.files.extend(contents.files);
         }
 
         let mut eos = Vec::new();
@@ -196,7 +201,8 @@ impl ModelFolder {
             variants,
             companion,
             companion_bytes,
-            graph_bytes: contents.bytes,
+            graph_bytes: contents.bytes(),
+            total_bytes: all.bytes(),
             weights: contents.weights,
             context_length: config::context_length(&config, &genai)?.unwrap_or(DEFAULT_CONTEXT),
             eos,

@@ -10,8 +10,8 @@ use std::{path::Path, sync::Arc};
 
 use proptest::prelude::*;
 use puna_core::{
-    Content, Journal, JournalEntry, Message, Record, Role, ToolCall, ToolError, ToolErrorKind, ToolOutcome,
-    ToolResult, TurnOutcome, Usage,
+    Content, Journal, JournalEntry, Message, OutputForm, Record, Role, ToolCall, ToolChoice, ToolError,
+    ToolErrorKind, ToolOutcome, ToolResult, TurnForm, TurnOutcome, Usage,
 };
 use puna_memory::{Conversations, EphemeralJournal};
 use puna_store::{SledStore, StoreOptions};
@@ -35,7 +35,12 @@ fn block_on<T>(work: impl Future<Output = T>) -> T {
 }
 
 fn said(text: &str) -> Record {
-    Record::TurnStarted { turn: "turn".to_owned(), agent: "agent".to_owned(), message: Message::user(text) }
+    Record::TurnStarted {
+        turn: "turn".to_owned(),
+        agent: "agent".to_owned(),
+        message: Message::user(text),
+        form: TurnForm::default(),
+    }
 }
 
 /// What the user said in each entry.
@@ -54,8 +59,14 @@ fn record() -> impl Strategy<Value = Record> {
         (text, text).prop_map(|(turn, text)| Record::TurnStarted {
             turn,
             agent: "a".to_owned(),
-            message: Message::user(text)
+            message: Message::user(&text),
+            form: TurnForm {
+                output: text.is_ascii().then(|| OutputForm::new(json!({"description": text}))),
+                tool_choice: ToolChoice::Named(text),
+                ..TurnForm::default()
+            },
         }),
+        text.prop_map(|reason| Record::OutputRefused { reason }),
         (text, text, any::<u32>()).prop_map(|(text, name, tokens)| Record::Step {
             message: Message {
                 role: Role::Assistant,
@@ -81,6 +92,6 @@ fn record() -> impl Strategy<Value = Record> {
                 },
             },
         }),
-        text.prop_map(|text| Record::TurnFinished { outcome: TurnOutcome::Answered { text } }),
+        text.prop_map(|text| Record::TurnFinished { outcome: TurnOutcome::Answered { text, value: None } }),
     ]
 }

@@ -34,6 +34,7 @@ fn the_pinned_export_is_read_and_written_as_it_is() {
             .map(|entry| match entry.record {
                 Record::TurnStarted { .. } => "started",
                 Record::Step { .. } => "step",
+                Record::OutputRefused { .. } => "refused",
                 Record::ToolFinished { .. } => "tool",
                 Record::TurnFinished { .. } => "finished",
             })

@@ -24,7 +24,7 @@ The first model is what the second is held against. Perplexity is exp of the mea
 divergence the mean Kullback-Leibler divergence of the second model's probabilities from the first's, in nats;
 agreement how often both find the same token likeliest. One model is in memory at a time; the first one's
 probabilities lie in a temporary file of four bytes a token of the text and of the vocabulary. What is told of
-likelihoods is told by the graph that decodes, or by the companion with `--companion always`.
+likelihoods is told by the graph that decodes, or by the companion, where there is one, with `--companion always`.
 
 Examples:
   puna model compare models/llama-fp32 models/llama-int4 --text README.md
@@ -64,7 +64,7 @@ pub(crate) struct CompareArgs {
 struct Figures {
     folder: PathBuf,
     graph: PathBuf,
-    /// The graph with its weights, and the companion with its own where it was loaded.
+    /// The graphs that were loaded with their weights, in bytes.
     bytes: u64,
     #[serde(flatten)]
     perplexity: Perplexity,
@@ -117,6 +117,9 @@ async fn measured(
     bar.set_message(format!("loading {}", folder.display()));
     let options = LoadOptions { needs_template: false, draft_tokens: 0, ..args.load.options() };
     let found = ModelFolder::open_with(folder, &options.folder)?;
+    // What is asked of a companion is asked of the model that has one.
+    let companion = options.companion.filter(|_| found.companion.is_some());
+    let options = LoadOptions { companion, ..options };
     let model = model::open(folder, options)?;
     let details = model.details();
     let context = details.context_length;
@@ -136,11 +139,15 @@ async fn measured(
         }
     }
     let median = |figures: Vec<f64>| (!figures.is_empty()).then(|| bench::median(figures));
-    let companion = details.prefill_graph.as_ref().map_or(0, |_| found.companion_bytes);
+    let bytes = match &found.companion {
+        Some(_) if details.prefill_graph.is_some() => found.total_bytes,
+        Some(companion) if details.graph == *companion => found.companion_bytes,
+        _ => found.graph_bytes,
+    };
     let figures = Figures {
         folder: folder.to_owned(),
         graph: details.graph.clone(),
-        bytes: found.graph_bytes + companion,
+        bytes,
         perplexity: Perplexity::of([]),
         prefill_tokens_per_second: median(prefill),
         decode_tokens_per_second: median(decode),
