@@ -73,10 +73,12 @@ def main():
         tiny = json.load(file)["chat_template"]
     with open(os.path.join(ROOT, "runtime/puna-text/src/llama3.jinja")) as file:
         llama = file.read()
+    with open(os.path.join(ROOT, "runtime/puna-text/src/llama2.jinja")) as file:
+        llama2 = file.read()
     with open(os.path.join(HERE, "indented.jinja")) as file:
         indented = file.read()
     tokenizer = PreTrainedTokenizerFast(tokenizer_file=os.path.join(ROOT, "examples/models/puna-tiny/tokenizer.json"), bos_token="<|begin_of_text|>", eos_token="<|eot_id|>")
-    templates = [("puna-tiny", tiny), ("llama3", llama), ("indented", indented)]
+    templates = [("puna-tiny", tiny), ("llama2", llama2), ("llama3", llama), ("indented", indented)]
     # Templates of the constructs that these families' own use, written for this test: not all licences let theirs be shipped.
     for name in sorted(os.listdir(os.path.join(HERE, "families"))):
         with open(os.path.join(HERE, "families", name)) as file:

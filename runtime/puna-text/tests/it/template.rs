@@ -6,7 +6,7 @@ use puna_core::{
     Content, ErrorKind, Message, Role, ToolCall, ToolError, ToolErrorKind, ToolOutcome, ToolResult,
     ToolSchema,
 };
-use puna_text::ChatTemplate;
+use puna_text::{ChatTemplate, Tokenizer};
 use serde_json::{Value, json};
 
 use crate::{bundled, tokenizer};
@@ -55,6 +55,7 @@ fn prompts_are_those_of_transformers() {
     let goldens: Vec<Value> = serde_json::from_str(include_str!("../goldens/templates.json")).expect("JSON");
     let tokenizer = tokenizer();
     let tiny = ChatTemplate::from_folder(&bundled(), &tokenizer).expect("the bundled template");
+    let llama2 = template(include_str!("../../src/llama2.jinja")).expect("the default template");
     let llama = template(include_str!("../../src/llama3.jinja")).expect("the default template");
     let indented = template(include_str!("../goldens/indented.jinja")).expect("a template");
     let today = template("{{ strftime_now('%d %b %Y') }}").expect("a template");
@@ -65,6 +66,7 @@ fn prompts_are_those_of_transformers() {
         let name = golden["template"].as_str().expect("a name");
         let family;
         let template = match name {
+            "llama2" => &llama2,
             "llama3" => &llama,
             "puna-tiny" => &tiny,
             "indented" => &indented,
@@ -101,6 +103,34 @@ fn prompts_are_those_of_transformers() {
     }
     assert_eq!(counts.len(), 12, "{counts:?}");
     assert!(counts.values().all(|(rendered, _)| *rendered >= 8), "{counts:?}");
+}
+
+/// A tokenizer as Llama 2's: pieces of text, a token for each byte, 32,000 in all.
+fn of_llama_2() -> Tokenizer {
+    let mut names = ["<unk>", "<s>", "</s>"].map(str::to_owned).to_vec();
+    names.extend((0..=255).map(|byte| format!("<0x{byte:02X}>")));
+    names.extend((names.len()..32_000).map(|number| format!("w{number}")));
+    let vocabulary: serde_json::Map<_, _> =
+        names.into_iter().enumerate().map(|(id, name)| (name, json!(id))).collect();
+    let special = |id: usize, name: &str| json!({"id": id, "content": name, "special": true, "single_word": false, "lstrip": false, "rstrip": false, "normalized": false});
+    let file = json!({
+        "version": "1.0",
+        "added_tokens": [special(0, "<unk>"), special(1, "<s>"), special(2, "</s>")],
+        "model": { "type": "BPE", "unk_token": "<unk>", "byte_fallback": true, "vocab": vocabulary, "merges": [] },
+    });
+    let folder = tempfile::tempdir().expect("a folder");
+    fs::write(folder.path().join("tokenizer.json"), file.to_string()).expect("a file");
+    Tokenizer::from_folder(folder.path()).expect("a tokenizer")
+}
+
+#[test]
+fn llama_2_has_a_default_too() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let template = ChatTemplate::from_folder(folder.path(), &of_llama_2()).expect("the default");
+    let messages = [Message::system("Be brief."), Message::user(" Hi </s>")];
+    let prompt = template.render(&messages, &[]).expect("a conversation");
+    assert_eq!(prompt.text(), "<s>[INST] <<SYS>>\nBe brief.\n<</SYS>>\n\n Hi </s> [/INST]");
+    assert!(!template.takes_tools());
 }
 
 #[test]
