@@ -51,7 +51,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
             "title": { "type": "string" }, "count": { "type": "integer" } }, "required": ["title", "count"] },
     }));
     let call = Constraint::Regex(escape(CALL));
-    let mut figures = [[const { Vec::new() }; NAMES.len()]; 2];
+    let mut figures: [[Vec<f64>; NAMES.len()]; 2] = Default::default();
     for round in 0..=rounds {
         for (place, batch) in [1, BATCH].into_iter().enumerate() {
             let free = run(&model, round, batch, None, TOKENS).await?;
