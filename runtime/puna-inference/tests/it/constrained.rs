@@ -63,7 +63,7 @@ fn calls(completion: &Completion, tools: &[ToolSchema]) -> Vec<String> {
 
 fn request(text: &str, seed: u64, choice: ToolChoice) -> GenerateRequest {
     let mut request = ask_with(text, |options| {
-        options.temperature = 1.5;
+        options.temperature = Some(1.5);
         options.seed = Some(seed);
         options.max_tokens = Some(150);
     });
@@ -139,8 +139,12 @@ async fn a_thousand_answers_satisfy_their_schemas() {
 /// Whether an answer came to an end, which then satisfies its schema.
 async fn run(model: &OnnxModel, schema: &Value, seed: u64, temperature: f32) -> bool {
     let prompt = model.tokens("{").expect("tokens");
-    let options =
-        GenerateOptions { temperature, seed: Some(seed), max_tokens: Some(80), ..GenerateOptions::default() };
+    let options = GenerateOptions {
+        temperature: Some(temperature),
+        seed: Some(seed),
+        max_tokens: Some(80),
+        ..GenerateOptions::default()
+    };
     // Even chances seldom end a text by themselves.
     let ends = ["\"", "}", "]", "\"}"].map(|text| model.tokens(text).expect("tokens"));
     let logit_bias =
@@ -185,7 +189,7 @@ async fn in_whatever_way_it_is_computed() {
     for (number, tool) in tools().into_iter().enumerate() {
         let mut required =
             request(&format!("{} {}", tool.name, "word ".repeat(number * 9)), 0, ToolChoice::Required);
-        required.options.temperature = 0.0;
+        required.options.temperature = Some(0.0);
         let mut schema = required.clone();
         schema.tools = Vec::new();
         schema.tool_choice = ToolChoice::Auto;
