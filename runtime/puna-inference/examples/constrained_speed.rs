@@ -118,7 +118,7 @@ async fn run(
         let request = CompletionRequest {
             prompt: (start..start + 8).collect(),
             options: GenerateOptions {
-                temperature: 1.0,
+                temperature: Some(1.0),
                 seed: Some(u64::from(round * 100 + index)),
                 max_tokens: Some(max_tokens),
                 ..GenerateOptions::default()
