@@ -122,7 +122,8 @@ pub enum Constraint {
     Lark(String),
 }
 
-/// How a model chooses tokens and when it stops. The default is greedy decoding up to the context's end.
+/// How a model chooses tokens and when it stops. What is not said is as the model's authors chose, where they did
+/// (`generation_config.json` and the like); else tokens are decoded greedily, up to the context's end.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct GenerateOptions {
@@ -130,11 +131,13 @@ pub struct GenerateOptions {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub max_tokens: Option<u32>,
-    /// 0 (the default) takes the likeliest token; higher values flatten the distribution.
+    /// 0 takes the likeliest token; higher values flatten the distribution.
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0.0))]
-    pub temperature: f32,
-    /// Only the k likeliest tokens; 0 (the default) is all.
-    pub top_k: u32,
+    pub temperature: Option<f32>,
+    /// Only the k likeliest tokens; 0 is all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub top_k: Option<u32>,
     /// Only the likeliest tokens whose probabilities reach this sum.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(max = 1.0), extend("exclusiveMinimum" = 0.0))]
@@ -172,6 +175,37 @@ pub struct GenerateOptions {
     /// Strings that end the answer; they are not part of it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub stop: Vec<String>,
+}
+
+impl GenerateOptions {
+    /// The same, with what is not said as `defaults` say it. A search for the likeliest answer takes no temperature.
+    ///
+    /// ```
+    /// use puna_core::GenerateOptions;
+    ///
+    /// let authors = GenerateOptions { temperature: Some(0.6), top_p: Some(0.9), ..Default::default() };
+    /// let asked = GenerateOptions { temperature: Some(0.0), ..Default::default() };
+    /// let options = asked.with_defaults(&authors);
+    /// assert_eq!((options.temperature, options.top_p), (Some(0.0), Some(0.9)));
+    /// ```
+    pub fn with_defaults(self, defaults: &Self) -> Self {
+        let searched = self.beam.is_some();
+        Self {
+            max_tokens: self.max_tokens.or(defaults.max_tokens),
+            temperature: self.temperature.or(defaults.temperature.filter(|_| !searched)),
+            top_k: self.top_k.or(defaults.top_k),
+            top_p: self.top_p.or(defaults.top_p),
+            min_p: self.min_p.or(defaults.min_p),
+            repetition_penalty: self.repetition_penalty.or(defaults.repetition_penalty),
+            typical_p: self.typical_p.or(defaults.typical_p),
+            frequency_penalty: self.frequency_penalty.or(defaults.frequency_penalty),
+            presence_penalty: self.presence_penalty.or(defaults.presence_penalty),
+            dry: self.dry.or_else(|| defaults.dry.clone()),
+            beam: self.beam.or_else(|| defaults.beam.clone()),
+            seed: self.seed.or(defaults.seed),
+            stop: if self.stop.is_empty() { defaults.stop.clone() } else { self.stop },
+        }
+    }
 }
 
 /// How repeated passages are discouraged ("don't repeat yourself", DRY): a token that would make a passage of `n`

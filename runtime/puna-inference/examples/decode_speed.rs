@@ -36,7 +36,11 @@ async fn main() -> Result<(), Box<dyn Error>> {
         let text: Vec<String> = (run..run + words).map(|word| format!("w{word}")).collect();
         let request = GenerateRequest {
             messages: vec![Message::user(text.join(" "))],
-            options: GenerateOptions { max_tokens: Some(tokens), ..Default::default() },
+            options: GenerateOptions {
+                max_tokens: Some(tokens),
+                temperature: Some(0.0),
+                ..Default::default()
+            },
             ..Default::default()
         };
         prompt = model.prompt(&request)?;

@@ -138,7 +138,11 @@ async fn answer(model: &OnnxModel, case: &Case) -> Result<Message, Box<dyn Error
     let request = GenerateRequest {
         messages: case.messages.iter().map(message).collect::<Result<_, _>>()?,
         tools: case.tools.iter().map(tool).collect::<Result<_, _>>()?,
-        options: GenerateOptions { max_tokens: Some(MAX_TOKENS), ..Default::default() },
+        options: GenerateOptions {
+            max_tokens: Some(MAX_TOKENS),
+            temperature: Some(0.0),
+            ..Default::default()
+        },
         ..Default::default()
     };
     let mut events = model.generate(request).await?;

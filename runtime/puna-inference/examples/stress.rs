@@ -91,7 +91,7 @@ async fn work(model: Arc<OnnxModel>, outcomes: Outcomes, number: u64, end: Insta
             prompt,
             options: GenerateOptions {
                 max_tokens: Some(1 + u32::try_from(random.below(200)).unwrap_or(0)),
-                temperature: if random.below(2) == 0 { 0.0 } else { 1.0 },
+                temperature: Some(if random.below(2) == 0 { 0.0 } else { 1.0 }),
                 ..GenerateOptions::default()
             },
             ignore_end: random.below(2) == 0,

@@ -140,6 +140,10 @@ impl Adapters {
         }
     }
 
+    pub(crate) fn unload(&self, name: &str) -> bool {
+        self.lock().remove(name).is_some()
+    }
+
     pub(crate) fn names(&self) -> Vec<String> {
         let mut names: BTreeSet<String> = self.lock().keys().cloned().collect();
         let files = fs::read_dir(&self.folder).into_iter().flatten().take(MAX_LISTED).flatten();

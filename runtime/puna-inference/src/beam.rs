@@ -200,10 +200,9 @@ pub(crate) fn check(beams: &BeamOptions, options: &GenerateOptions, logprobs: bo
             "`beam.length_penalty` is `{length_penalty}`; it must be a number"
         )));
     }
-    if options.temperature != 0.0 {
+    if let Some(temperature) = options.temperature.filter(|temperature| *temperature != 0.0) {
         return Err(Error::invalid_input(format!(
-            "`beam` takes the likeliest continuations and `temperature` is `{}`; leave one of them out",
-            options.temperature
+            "`beam` takes the likeliest continuations and `temperature` is `{temperature}`; leave one of them out"
         )));
     }
     if logprobs {

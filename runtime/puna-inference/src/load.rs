@@ -3,7 +3,7 @@ use std::{
     sync::Arc,
 };
 
-use puna_core::{Error, ErrorKind, Result};
+use puna_core::{Error, ErrorKind, GenerateOptions, Result};
 use puna_text::{ChatTemplate, Dialect, Tokenizer};
 use serde::Serialize;
 
@@ -118,6 +118,8 @@ pub struct ModelDetails {
     pub batches: bool,
     /// Whether tokens that were guessed ahead are checked in one step.
     pub guesses: bool,
+    /// How its authors generate: what requests do not say.
+    pub generation: GenerateOptions,
     /// Whether requests may be answered with adapters.
     pub takes_adapters: bool,
     /// Requests computed at the same time at most.
@@ -220,6 +222,7 @@ pub(crate) fn load(runtime: &Runtime, folder: &Path, options: &LoadOptions) -> R
         last_logits_only: layout.last_logits_only || layout.logits_to_keep.is_some(),
         batches: graph.batches(),
         guesses: graph.verifies(),
+        generation: found.generation.options(),
         takes_adapters: !openings.is_empty(),
         slots: options.slots,
         threads,

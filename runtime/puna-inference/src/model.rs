@@ -135,6 +135,12 @@ impl OnnxModel {
         self.adapters.load(name, file).map(|_| ())
     }
 
+    /// Lets go of an adapter, whose memory comes back when the last request with it ends. False where none of this name
+    /// was loaded. One of the model's own folder is loaded again when a request names it.
+    pub fn unload_adapter(&self, name: &str) -> bool {
+        self.adapters.unload(name)
+    }
+
     /// The names of the adapters that requests may ask for.
     pub fn adapters(&self) -> Vec<String> {
         self.adapters.names()
@@ -448,6 +454,8 @@ impl OnnxModel {
 
     /// Queues a request whose prompt is ready.
     fn start(&self, prompt: Vec<u32>, request: GenerateRequest, ignore_end: bool) -> Result<ModelStream> {
+        let options = request.options.with_defaults(&self.details.generation);
+        let request = GenerateRequest { options, ..request };
         if prompt.is_empty() {
             return Err(Error::invalid_input("the prompt is empty: there is nothing to continue"));
         }

@@ -64,7 +64,7 @@ impl Sampler {
         let fraction = |name, value: Option<f32>| {
             value.map(|value| range(name, value, (0.0..=1.0).contains(&value), "from 0 to 1")).transpose()
         };
-        let temperature = options.temperature;
+        let temperature = options.temperature.unwrap_or_default();
         let penalty = options.repetition_penalty.unwrap_or(1.0);
         let penalised = penalty != 1.0;
         let openai = |name, value: Option<f32>| {
@@ -83,7 +83,7 @@ impl Sampler {
                 temperature.is_finite() && temperature >= 0.0,
                 "0 or more",
             )?,
-            top_k: options.top_k as usize,
+            top_k: options.top_k.unwrap_or_default() as usize,
             top_p: fraction("top_p", options.top_p)?,
             min_p: fraction("min_p", options.min_p)?,
             typical_p: fraction("typical_p", options.typical_p)?,

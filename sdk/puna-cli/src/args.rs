@@ -348,12 +348,12 @@ pub(crate) struct SamplingArgs {
     /// Most tokens to write [default: what the context leaves]
     #[arg(long, value_name = "COUNT")]
     pub max_tokens: Option<u32>,
-    /// 0 takes the likeliest token; higher values flatten the distribution
-    #[arg(long, value_name = "NUMBER", default_value_t = 0.0)]
-    pub temperature: f32,
-    /// Only the k likeliest tokens; 0 is all
-    #[arg(long, value_name = "COUNT", default_value_t = 0)]
-    pub top_k: u32,
+    /// 0 takes the likeliest token; higher values flatten the distribution [default: the model's own, else 0]
+    #[arg(long, value_name = "NUMBER")]
+    pub temperature: Option<f32>,
+    /// Only the k likeliest tokens; 0 is all [default: the model's own, else all]
+    #[arg(long, value_name = "COUNT")]
+    pub top_k: Option<u32>,
     /// Only the likeliest tokens whose probabilities reach this sum
     #[arg(long, value_name = "NUMBER")]
     pub top_p: Option<f32>,

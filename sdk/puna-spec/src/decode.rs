@@ -200,14 +200,10 @@ impl Decoder<'_> {
         let mut f = self.fields(node, "`model.options`")?;
         let options = GenerateOptions {
             max_tokens: self.optional(f.take("max_tokens"), Self::count).map(NonZeroU32::get),
-            temperature: self
-                .optional(f.take("temperature"), |d, n| {
-                    d.float(n, "a temperature of 0 or more", |v| v >= 0.0)
-                })
-                .unwrap_or_default(),
-            top_k: self
-                .optional(f.take("top_k"), |d, n| d.parsed(n, "a whole number, 0 for all"))
-                .unwrap_or_default(),
+            temperature: self.optional(f.take("temperature"), |d, n| {
+                d.float(n, "a temperature of 0 or more", |v| v >= 0.0)
+            }),
+            top_k: self.optional(f.take("top_k"), |d, n| d.parsed(n, "a whole number, 0 for all")),
             top_p: self.optional(f.take("top_p"), |d, n| {
                 d.float(n, "a probability above 0 and up to 1", |v| v > 0.0 && v <= 1.0)
             }),

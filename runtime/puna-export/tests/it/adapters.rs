@@ -258,6 +258,9 @@ fn adapters_that_do_not_fit_are_refused() {
         check(model.load_adapter(case, &file).err(), ErrorKind::InvalidInput, "of another model");
         check(model.load_adapter("again", &file).err(), ErrorKind::InvalidInput, "of another model");
     }
+    assert!(model.unload_adapter("again") && !model.unload_adapter("again"));
+    check(asked(&model, "again").err(), ErrorKind::NotFound, "no adapter `again`");
+    asked(&model, "llama3-all").expect("the model's own");
     let half = out.join("half");
     convert_adapter(&folder("llama3-all"), &out, &half, Weights::Fp16).expect("an adapter");
     check(model.load_adapter("half", &half).err(), ErrorKind::InvalidInput, "the graph takes f32");

@@ -39,6 +39,26 @@ async fn weights_are_rounded_as_onnx_runtime_rounds_them() {
     }
 }
 
+/// With 8-bit activations too a graph computes what was meant, alone and as a companion. A number that is nearly between
+/// two levels may fall to either, which moves few logits a little.
+#[tokio::test(flavor = "multi_thread")]
+async fn activations_are_rounded_row_by_row() {
+    let runtime = Runtime::get(&|_| ()).expect("ONNX Runtime");
+    for case in ["llama3", "llama-biased"] {
+        let golden = Golden::rounded(case, "int8-rows");
+        let form = ExportOptions { weights: Weights::Int8, ..ExportOptions::default() };
+        let (_alone, alone, _) = export(case, &ExportOptions { activations_int8: true, ..form.clone() });
+        let (_both, both, _) = export(case, &ExportOptions { companion_int8: true, ..form });
+        let options = LoadOptions { companion: Some(CompanionUse::Always), ..LoadOptions::default() };
+        let companion = OnnxModel::load(&runtime, &both, options).expect("the companion");
+        for (how, model) in [("alone", load(&alone)), ("a companion", companion)] {
+            let found = distance(&model, &golden).await;
+            println!("{case} {how}: {found:?}");
+            assert!(found.mean <= 2e-3 && found.worst <= 0.05, "{case} {how}: {found:?}");
+        }
+    }
+}
+
 /// Rounding activations to 8 bits costs far less than rounding weights to 4.
 #[tokio::test(flavor = "multi_thread")]
 async fn eight_bits_are_near_and_four_are_not_far() {

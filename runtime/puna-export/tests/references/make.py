@@ -50,6 +50,8 @@ SHARDED = ["llama3"]
 # Of these, also what transformers computes with weights as ONNX Runtime's own quantiser rounds them: bits, block, symmetry.
 # One has a tied head, the other rows that are no whole number of blocks.
 QUANTISED = {"llama3": [(4, 32, True), (4, 32, False), (8, 32, True), (8, 32, False)], "llama-dynamic": [(4, 32, True), (4, 32, False)]}
+# Of these, also what it computes with 8-bit weights, a scale for each output, and activations in 8 bits, a scale for each row.
+BY_ROWS = ["llama3", "llama-biased"]
 ANSWER = 12  # tokens of a greedy continuation
 MARGIN = 0.05  # by which each of its tokens is likelier than any other, in logits
 
@@ -114,6 +116,36 @@ def quantised(model, bits, block, symmetric):
     return model
 
 
+class ByRows(torch.nn.Module):
+    """A product of 8-bit integers."""
+
+    def __init__(self, linear):
+        super().__init__()
+        self.scales = (linear.weight.abs().amax(1) / 127).clamp(min=1e-12)
+        # In this order, which decides where a weight is in the middle between two levels.
+        self.levels = (linear.weight * (1 / self.scales)[:, None]).round().clamp(-127, 127)
+        self.bias = linear.bias
+
+    def forward(self, x):
+        scale = x.abs().amax(-1, keepdim=True).clamp(min=1e-12) * (1 / 127)
+        # Whole numbers below 2^24 are exact in floats.
+        out = ((x / scale).round() @ self.levels.T) * self.scales * scale
+        return out if self.bias is None else out + self.bias
+
+
+def by_rows(model):
+    model = copy.deepcopy(model)
+    with torch.no_grad():
+        for name, module in list(model.named_modules()):
+            if isinstance(module, torch.nn.Linear):
+                parent, _, last = name.rpartition(".")
+                setattr(model.get_submodule(parent), last, ByRows(module))
+        # A tied head's weights are taken by now.
+        embedding = model.get_input_embeddings().weight
+        embedding.copy_(torch.from_numpy(rounded(embedding.numpy(), 8, 32, True)))
+    return model
+
+
 def greedy(model, vocabulary, generator, length):
     """A prompt and a continuation of which no token is nearly as likely as another."""
     for _ in range(1000):
@@ -158,6 +190,11 @@ def make(name):
             scores = torch.cat([other(sequence[None]).logits[0] for sequence in sequences + answers])
             file = f"int{bits}-{block}{'' if symmetric else '-asymmetric'}.f32"
             scores.numpy().astype("<f4").tofile(os.path.join(folder, file))
+    if name in BY_ROWS:
+        with torch.no_grad():
+            other = by_rows(model)
+            scores = torch.cat([other(sequence[None]).logits[0] for sequence in sequences + answers])
+            scores.numpy().astype("<f4").tofile(os.path.join(folder, "int8-rows.f32"))
     write(os.path.join(folder, "generation_config.json"), {"bos_token_id": 1, "eos_token_id": [2], "pad_token_id": 0, "do_sample": True, "temperature": 0.6})
     size = sum(os.path.getsize(os.path.join(folder, file)) for file in os.listdir(folder))
     print(f"{name}: {size} bytes, logits spread by {logits.std():.2f}", flush=True)

@@ -304,16 +304,19 @@ impl GenerationDefaults {
     /// use puna_inference::GenerationDefaults;
     ///
     /// let said = GenerationDefaults { temperature: Some(0.6), ..Default::default() };
-    /// assert_eq!(said.options().temperature, 0.0);
+    /// assert_eq!(said.options().temperature, Some(0.0));
     /// let said = GenerationDefaults { do_sample: Some(true), ..said };
-    /// assert_eq!(said.options().temperature, 0.6);
+    /// assert_eq!(said.options().temperature, Some(0.6));
     /// ```
     pub fn options(&self) -> GenerateOptions {
-        let mut options =
-            GenerateOptions { repetition_penalty: self.repetition_penalty, ..GenerateOptions::default() };
+        let mut options = GenerateOptions {
+            temperature: Some(0.0),
+            repetition_penalty: self.repetition_penalty,
+            ..GenerateOptions::default()
+        };
         if self.do_sample == Some(true) {
-            options.temperature = self.temperature.unwrap_or(1.0);
-            options.top_k = self.top_k.unwrap_or(0);
+            options.temperature = self.temperature.or(Some(1.0));
+            options.top_k = self.top_k;
             // A sum of 0 is what some files write for "off".
             options.top_p = self.top_p.filter(|sum| *sum > 0.0);
             options.min_p = self.min_p;

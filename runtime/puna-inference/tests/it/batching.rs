@@ -177,7 +177,7 @@ async fn several_choices_cost_one_prompt() {
     let model = load();
     let words: Vec<String> = (0..150).map(|word| format!("w{word}")).collect();
     let mut request = ask_with(&words.join(" "), |options| {
-        options.temperature = 3.0;
+        options.temperature = Some(3.0);
         options.seed = Some(5);
         options.max_tokens = Some(12);
     });
@@ -234,7 +234,7 @@ async fn deterministic_to_the_bit() {
     let mut requests = questions(10);
     for (number, request) in requests.iter_mut().enumerate() {
         // So flat that any other bit changes the answer soon.
-        request.options.temperature = 6.0;
+        request.options.temperature = Some(6.0);
         request.options.seed = Some(number as u64);
     }
     let mut expected = Vec::new();
@@ -498,7 +498,7 @@ async fn tokens_are_told() {
     let (text, completion) = answer(&model, request.clone()).await;
     request.logprobs = Some(2);
     for temperature in [0.0, 2.0] {
-        request.options.temperature = temperature;
+        request.options.temperature = Some(temperature);
         request.options.seed = Some(1);
         let mut tokens = Vec::new();
         let mut written = String::new();

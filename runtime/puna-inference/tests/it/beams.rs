@@ -128,7 +128,10 @@ async fn what_cannot_be_searched_is_told() {
     for (change, told) in [
         (GenerateOptions { beam: beams(1), ..Default::default() }, "`beam.beams` is `1`"),
         (GenerateOptions { beam: beams(1000), ..Default::default() }, "from 2 to 64"),
-        (GenerateOptions { beam: beams(2), temperature: 1.0, ..Default::default() }, "`temperature` is `1`"),
+        (
+            GenerateOptions { beam: beams(2), temperature: Some(1.0), ..Default::default() },
+            "`temperature` is `1`",
+        ),
         (
             GenerateOptions {
                 beam: Some(BeamOptions { length_penalty: f32::NAN, ..BeamOptions::default() }),

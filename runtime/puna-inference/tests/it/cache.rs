@@ -44,7 +44,7 @@ async fn in_place_growing_and_found_out() {
             texts.push(text);
         }
         let random = ask_with("Hello", |options| {
-            options.temperature = 5.0;
+            options.temperature = Some(5.0);
             options.seed = Some(3);
             options.max_tokens = Some(300);
         });

@@ -6,8 +6,8 @@ use std::fs;
 use futures_util::{StreamExt, future::join_all};
 use jsonschema::{Draft, Validator};
 use puna_core::{
-    BeamOptions, Completion, Constraint, Content, ErrorKind, GenerateOptions, GenerateRequest, Model,
-    ModelEvent, ModelStream, StopReason, ToolChoice, ToolSchema,
+    BeamOptions, Completion, Constraint, Content, ErrorKind, GenerateOptions, GenerateRequest, Message,
+    Model, ModelEvent, ModelStream, StopReason, ToolChoice, ToolSchema,
 };
 use puna_inference::{CompletionRequest, OnnxModel};
 use serde_json::{Value, json};
@@ -63,7 +63,7 @@ fn calls(completion: &Completion, tools: &[ToolSchema]) -> Vec<String> {
 
 fn request(text: &str, seed: u64, choice: ToolChoice) -> GenerateRequest {
     let mut request = ask_with(text, |options| {
-        options.temperature = 1.5;
+        options.temperature = Some(1.5);
         options.seed = Some(seed);
         options.max_tokens = Some(150);
     });
@@ -81,7 +81,8 @@ async fn calls_are_valid_whatever_is_drawn() {
         let tool = &tools[seed as usize % tools.len()];
         let text = format!("Please use {}", tool.name);
 
-        let (_, completion) = answer(&model, request(&text, seed, ToolChoice::Auto)).await;
+        let asked = if seed % 4 == 0 { "Hello!" } else { &text };
+        let (_, completion) = answer(&model, request(asked, seed, ToolChoice::Auto)).await;
         match calls(&completion, &tools).len() {
             0 => free += 1,
             _ => called += 1,
@@ -125,21 +126,25 @@ async fn a_thousand_answers_satisfy_their_schemas() {
     let tools = tools().into_iter().map(|tool| tool.parameters);
     let schemas: Vec<Value> = suite.chain(tools).filter(held).collect();
     let mut finished = Vec::new();
-    for temperature in [0.8, 20.0] {
-        let runs = schemas.iter().flat_map(|schema| (0..4).map(move |seed| (schema, seed)));
+    for (temperature, seeds) in [(0.8, 1), (20.0, 6)] {
+        let runs = schemas.iter().flat_map(|schema| (0..seeds).map(move |seed| (schema, seed)));
         let runs = runs.map(|(schema, seed)| run(&model, schema, seed, temperature));
         finished.push(join_all(runs).await.into_iter().filter(|finished| *finished).count());
     }
-    println!("{finished:?} pairs of {} schemas and 4 seeds", schemas.len());
+    println!("{finished:?} pairs of {} schemas and 1 seed, and 6 seeds of even chances", schemas.len());
     assert!(finished.iter().sum::<usize>() > 1_000, "{finished:?} pairs of schema and seed came to an end");
-    assert!(finished[1] > 300, "{finished:?}");
+    assert!(finished[0] > 50, "{finished:?}");
 }
 
 /// Whether an answer came to an end, which then satisfies its schema.
 async fn run(model: &OnnxModel, schema: &Value, seed: u64, temperature: f32) -> bool {
     let prompt = model.tokens("{").expect("tokens");
-    let options =
-        GenerateOptions { temperature, seed: Some(seed), max_tokens: Some(80), ..GenerateOptions::default() };
+    let options = GenerateOptions {
+        temperature: Some(temperature),
+        seed: Some(seed),
+        max_tokens: Some(80),
+        ..GenerateOptions::default()
+    };
     // Even chances seldom end a text by themselves.
     let ends = ["\"", "}", "]", "\"}"].map(|text| model.tokens(text).expect("tokens"));
     let logit_bias =
@@ -158,12 +163,19 @@ async fn run(model: &OnnxModel, schema: &Value, seed: u64, temperature: f32) -> 
     true
 }
 
-/// How a stream ends.
-async fn ended(mut stream: ModelStream) -> Completion {
+/// How an answer comes out; the kind of the error of one that cannot go on, as where only a digit that ends an answer
+/// is left.
+type Outcome = Result<(Message, StopReason), ErrorKind>;
+
+/// How a stream ends, and how many tokens of it were forced.
+async fn ended(mut stream: ModelStream) -> (Outcome, u64) {
     loop {
-        let event = stream.next().await.expect("an end").expect("an answer");
-        if let ModelEvent::Finished(completion) = event {
-            return completion;
+        match stream.next().await.expect("an end") {
+            Ok(ModelEvent::Finished(Completion { message, stop, usage })) => {
+                return (Ok((message, stop)), usage.forced_tokens);
+            }
+            Ok(_) => {}
+            Err(error) => return (Err(error.kind()), 0),
         }
     }
 }
@@ -177,7 +189,7 @@ async fn in_whatever_way_it_is_computed() {
     for (number, tool) in tools().into_iter().enumerate() {
         let mut required =
             request(&format!("{} {}", tool.name, "word ".repeat(number * 9)), 0, ToolChoice::Required);
-        required.options.temperature = 0.0;
+        required.options.temperature = Some(0.0);
         let mut schema = required.clone();
         schema.tools = Vec::new();
         schema.tool_choice = ToolChoice::Auto;
@@ -189,27 +201,28 @@ async fn in_whatever_way_it_is_computed() {
     for request in &requests {
         // No token is forced where all are told.
         let told = GenerateRequest { logprobs: Some(0), ..request.clone() };
-        let completion = ended(plain.generate(told).await.expect("a request")).await;
-        assert_eq!(completion.usage.forced_tokens, 0);
-        expected.push((completion.message, completion.stop));
+        let (outcome, forced) = ended(plain.generate(told).await.expect("a request")).await;
+        assert_eq!(forced, 0);
+        expected.push(outcome);
     }
-    let forced = |completions: Vec<(String, Completion)>| {
-        let forced: u64 = completions.iter().map(|(_, completion)| completion.usage.forced_tokens).sum();
+    assert!(expected.iter().filter(|outcome| outcome.is_ok()).count() * 2 > expected.len(), "{expected:?}");
+    let forced = |outcomes: Vec<(Outcome, u64)>| {
+        let forced: u64 = outcomes.iter().map(|(_, forced)| forced).sum();
         assert!(forced > 100, "{forced} tokens");
-        completions
-            .into_iter()
-            .map(|(_, completion)| (completion.message, completion.stop))
-            .collect::<Vec<_>>()
+        outcomes.into_iter().map(|(outcome, _)| outcome).collect::<Vec<_>>()
     };
     for slots in [1, 3, 8] {
         let model = load_with(toy.path(), |options| options.slots = slots).expect("the model");
         for _ in 0..2 {
-            let together = join_all(requests.iter().map(|request| answer(&model, request.clone()))).await;
+            let asked = requests.iter().map(|request| async {
+                ended(model.generate(request.clone()).await.expect("a request")).await
+            });
+            let together = join_all(asked).await;
             assert_eq!(forced(together), expected, "{slots} slots");
         }
         let mut alone = Vec::new();
         for request in &requests {
-            alone.push(answer(&model, request.clone()).await);
+            alone.push(ended(model.generate(request.clone()).await.expect("a request")).await);
         }
         assert_eq!(forced(alone), expected, "{slots} slots, alone");
     }

@@ -1,6 +1,7 @@
 //! Prompts, answers, and what ends them.
 
 use std::{
+    fs,
     sync::Mutex,
     time::{Duration, Instant},
 };
@@ -91,7 +92,7 @@ async fn seeds_decide() {
     let model = load(&bundled()).expect("the model");
     let say = |seed: Option<u64>| {
         ask_with("Hello", |options| {
-            options.temperature = 50.0;
+            options.temperature = Some(50.0);
             options.seed = seed;
             options.max_tokens = Some(20);
         })
@@ -100,6 +101,32 @@ async fn seeds_decide() {
     assert_eq!(answer(&model, say(Some(1))).await.0, one);
     assert_ne!(answer(&model, say(Some(2))).await.0, one);
     assert_ne!(answer(&model, say(None)).await.0, answer(&model, say(None)).await.0);
+}
+
+/// What a request does not say of sampling is as the model's authors chose.
+#[tokio::test(flavor = "multi_thread")]
+async fn authors_choose_what_requests_do_not_say() {
+    let folder = Toy::default().folder(2048, None);
+    let authors = r#"{"do_sample": true, "temperature": 40.0, "top_k": 3}"#;
+    let plain = load(folder.path()).expect("the model");
+    fs::write(folder.path().join("generation_config.json"), authors).expect("a file");
+    let chosen = load(folder.path()).expect("the model");
+    assert_eq!(chosen.details().generation.temperature, Some(40.0));
+    let say = |change: fn(&mut GenerateOptions)| {
+        ask_with("Hello", |options| {
+            (options.seed, options.max_tokens) = (Some(7), Some(20));
+            change(options);
+        })
+    };
+    let said = |options: &mut GenerateOptions| {
+        (options.temperature, options.top_k) = (Some(40.0), Some(3));
+    };
+    let (sampled, _) = answer(&chosen, say(|_| {})).await;
+    assert_eq!(sampled, answer(&plain, say(said)).await.0);
+    let greedy = |options: &mut GenerateOptions| options.temperature = Some(0.0);
+    let (likeliest, _) = answer(&chosen, say(greedy)).await;
+    assert_eq!(likeliest, answer(&plain, say(|_| {})).await.0);
+    assert_ne!(sampled, likeliest);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -341,8 +368,8 @@ async fn options_are_checked() {
     let model = load(&bundled()).expect("the model");
     type Change = fn(&mut GenerateOptions);
     let cases: [(&str, Change); 6] = [
-        ("temperature", |options| options.temperature = -1.0),
-        ("temperature", |options| options.temperature = f32::NAN),
+        ("temperature", |options| options.temperature = Some(-1.0)),
+        ("temperature", |options| options.temperature = Some(f32::NAN)),
         ("top_p", |options| options.top_p = Some(1.5)),
         ("min_p", |options| options.min_p = Some(-0.1)),
         ("repetition_penalty", |options| options.repetition_penalty = Some(0.0)),

@@ -7,7 +7,7 @@ use puna_core::{DryOptions, ErrorKind, GenerateOptions};
 use puna_inference::Sampler;
 
 fn sampler(change: impl FnOnce(&mut GenerateOptions), prompt: &[u32]) -> Sampler {
-    let mut options = GenerateOptions { temperature: 1.0, seed: Some(7), ..Default::default() };
+    let mut options = GenerateOptions { temperature: Some(1.0), seed: Some(7), ..Default::default() };
     change(&mut options);
     Sampler::new(&options, prompt).expect("options")
 }
@@ -40,10 +40,10 @@ fn draws_follow_the_distribution() {
     let logits = [0.0, 1.0, 2.0, -1.0, 0.5, 1.0];
     type Change = fn(&mut GenerateOptions);
     let cases: [(Change, f64, &[usize]); 6] = [
-        (|options| options.temperature = 0.5, 0.5, &[0, 1, 2, 3, 4, 5]),
+        (|options| options.temperature = Some(0.5), 0.5, &[0, 1, 2, 3, 4, 5]),
         (|_| (), 1.0, &[0, 1, 2, 3, 4, 5]),
-        (|options| options.temperature = 2.0, 2.0, &[0, 1, 2, 3, 4, 5]),
-        (|options| options.top_k = 3, 1.0, &[1, 2, 5]),
+        (|options| options.temperature = Some(2.0), 2.0, &[0, 1, 2, 3, 4, 5]),
+        (|options| options.top_k = Some(3), 1.0, &[1, 2, 5]),
         // 0.46 + 0.17 + 0.17 are less than 0.85; 0.10 more are enough.
         (|options| options.top_p = Some(0.85), 1.0, &[1, 2, 4, 5]),
         // e^-2 = 0.135 is enough, e^-3 is not.
@@ -71,9 +71,9 @@ fn filters_leave_only_the_likeliest() {
         (0u32..).zip(found).filter(|(_, share)| *share > 0.0).map(|(token, _)| token).collect::<Vec<_>>()
     };
     assert_eq!(drawn(|_| ()), [0, 1, 2, 3, 4]);
-    assert_eq!(drawn(|options| options.top_k = 1), [0]);
-    assert_eq!(drawn(|options| options.top_k = 2), [0, 1], "of equal ones the first");
-    assert_eq!(drawn(|options| options.top_k = 99), [0, 1, 2, 3, 4]);
+    assert_eq!(drawn(|options| options.top_k = Some(1)), [0]);
+    assert_eq!(drawn(|options| options.top_k = Some(2)), [0, 1], "of equal ones the first");
+    assert_eq!(drawn(|options| options.top_k = Some(99)), [0, 1, 2, 3, 4]);
     assert_eq!(drawn(|options| options.top_p = Some(0.0)), [0]);
     assert_eq!(drawn(|options| options.top_p = Some(0.5)), [0]);
     assert_eq!(drawn(|options| options.top_p = Some(0.7)), [0, 1]);
@@ -86,7 +86,7 @@ fn filters_leave_only_the_likeliest() {
 #[test]
 fn repetition_is_penalised_in_prompt_and_answer() {
     let greedy = |options: &mut GenerateOptions| {
-        options.temperature = 0.0;
+        options.temperature = Some(0.0);
         options.repetition_penalty = Some(2.0);
     };
     let mut sampler = sampler(greedy, &[0]);
@@ -108,7 +108,7 @@ fn numbers_that_are_none_are_impossible() {
             u32::try_from(logits.iter().position(|logit| logit.is_finite()).expect("one")).expect("small");
         for temperature in [0.0, 1.0] {
             assert_eq!(
-                sampler(|options| options.temperature = temperature, &[]).choose(&logits),
+                sampler(|options| options.temperature = Some(temperature), &[]).choose(&logits),
                 right,
                 "{logits:?}"
             );
@@ -116,7 +116,7 @@ fn numbers_that_are_none_are_impossible() {
     }
     for logits in [vec![f32::NAN; 3], vec![f32::NEG_INFINITY; 3]] {
         for temperature in [0.0, 1.0] {
-            assert!(sampler(|options| options.temperature = temperature, &[]).choose(&logits) < 3);
+            assert!(sampler(|options| options.temperature = Some(temperature), &[]).choose(&logits) < 3);
         }
     }
 }
@@ -127,7 +127,7 @@ proptest! {
         let logits: Vec<f32> = logits.into_iter().map(f32::from).collect();
         let best = logits.iter().copied().fold(f32::MIN, f32::max);
         let first = logits.iter().position(|logit| *logit == best).expect("one");
-        prop_assert_eq!(sampler(|options| options.temperature = 0.0, &[]).choose(&logits) as usize, first);
+        prop_assert_eq!(sampler(|options| options.temperature = Some(0.0), &[]).choose(&logits) as usize, first);
     }
 
     #[test]
@@ -143,7 +143,7 @@ proptest! {
     ) {
         let (typical_p, presence_penalty, frequency_penalty, dry) = more;
         let options = GenerateOptions {
-            temperature, top_k, top_p, min_p, repetition_penalty: penalty, seed: Some(seed),
+            temperature: Some(temperature), top_k: Some(top_k), top_p, min_p, repetition_penalty: penalty, seed: Some(seed),
             typical_p, presence_penalty, frequency_penalty, dry: dry.then(DryOptions::default), ..Default::default()
         };
         let mut one = Sampler::new(&options, &[0, 3, 1000]).expect("options");
@@ -168,7 +168,7 @@ proptest! {
         seed in any::<u64>(),
     ) {
         let logits: Vec<f32> = logits.into_iter().map(f32::from).collect();
-        let options = GenerateOptions { temperature, top_k, top_p, min_p, seed: Some(seed), ..Default::default() };
+        let options = GenerateOptions { temperature: Some(temperature), top_k: Some(top_k), top_p, min_p, seed: Some(seed), ..Default::default() };
         let mut sampler = Sampler::new(&options, &[]).expect("options");
         let likely = |token: usize| (logits[token], std::cmp::Reverse(token));
         let before = |token: usize| (0..logits.len()).filter(move |other| likely(*other) > likely(token));
@@ -281,7 +281,7 @@ fn options_beyond_their_range_are_told() {
         GenerateOptions { dry: Some(dry), ..GenerateOptions::default() }
     };
     let cases: [(Change, &str); 6] = [
-        (|options| options.temperature = -1.0, "`temperature` is `-1`"),
+        (|options| options.temperature = Some(-1.0), "`temperature` is `-1`"),
         (|options| options.typical_p = Some(1.5), "`typical_p` is `1.5`"),
         (|options| options.presence_penalty = Some(3.0), "`presence_penalty` is `3`"),
         (|options| options.frequency_penalty = Some(f32::NAN), "`frequency_penalty` is `NaN`"),

@@ -179,9 +179,9 @@ fn generation_defaults_are_read_in_their_order() {
         }
     );
     let options = all.options();
-    assert_eq!((options.temperature, options.top_k, options.top_p), (0.6, 50, Some(0.9)));
+    assert_eq!((options.temperature, options.top_k, options.top_p), (Some(0.6), Some(50), Some(0.9)));
     let greedy = said(&[genai]).options();
-    assert_eq!((greedy.temperature, greedy.top_k, greedy.repetition_penalty), (0.0, 0, Some(1.1)));
+    assert_eq!((greedy.temperature, greedy.top_k, greedy.repetition_penalty), (Some(0.0), None, Some(1.1)));
 }
 
 /// Numbers that no model has, and values of the wrong type, are errors that name file, key and value.

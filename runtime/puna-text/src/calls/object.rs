@@ -264,8 +264,13 @@ fn read_call(text: &str) -> Result<Option<(String, Value)>, String> {
         (Some(_), Some(_)) => return Err("the call has both `parameters` and `arguments`".to_owned()),
         (parameters, arguments) => parameters.or(arguments),
     };
-    // Without arguments, an object that tells more than a name is about something else.
-    if arguments.is_none() && object.keys().any(|key| !["name", "type", "id"].contains(&key.as_str())) {
+    // Without arguments, an object that tells more than a name, or of another type, is about something else.
+    let told = |(key, value): (&String, &Value)| match key.as_str() {
+        "name" | "id" => true,
+        "type" => value == "function",
+        _ => false,
+    };
+    if arguments.is_none() && !object.iter().all(told) {
         return Ok(None);
     }
     let Some(name) = name.as_str().filter(|name| !name.is_empty()) else {

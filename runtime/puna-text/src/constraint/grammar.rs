@@ -246,7 +246,7 @@ impl Writer {
             // The bracket belongs to the first call's name: by itself it may begin a text.
             let open = literal(&format!("[{}(", tool.name));
             if free {
-                self.rule(&format!("before_{index}[lazy]"), &format!("{LINES} {open}"));
+                self.rule(&format!("before_{index}[lazy]"), &format!("{} {open}", lines(form)));
                 behind.push(format!("before_{index} {arguments} \")\""));
             }
             first.push(format!("{open} {arguments} \")\""));
@@ -280,7 +280,7 @@ impl Writer {
             let open = literal(&opening(&tool.name, "parameters"));
             if free {
                 // At the start of the text, or of a line.
-                self.rule(&format!("before_{index}[lazy]"), &format!("{LINES} {open}"));
+                self.rule(&format!("before_{index}[lazy]"), &format!("{} {open}", lines(form)));
                 behind.push(format!("before_{index} {arguments} \"}}\""));
             }
             let open = match form.answer {
@@ -330,6 +330,16 @@ fn text(form: &AnswerForm<'_>) -> String {
     if form.tools.is_empty() {
         return "/(?s:.+)/".to_owned();
     }
+    format!("/(?s:.+)/ & ~({})", with_calls(form))
+}
+
+/// What stands before a call within free text that begins no other: nothing, or lines.
+fn lines(form: &AnswerForm<'_>) -> String {
+    format!("({LINES} & ~({}))", with_calls(form))
+}
+
+/// Text in which a call begins, whether it is one of a tool or not.
+fn with_calls(form: &AnswerForm<'_>) -> String {
     // What is a call wherever it stands, and what is one where a line begins.
     let (anywhere, in_line) = match form.dialect {
         Dialect::LlamaJson => {
@@ -353,7 +363,7 @@ fn text(form: &AnswerForm<'_>) -> String {
         // At the start of a text, an object of any name.
         calls.push(format!("/\\s*\\{{\\s*\"name\"/ {ANY}"));
     }
-    format!("/(?s:.+)/ & ~({})", calls.join(" | "))
+    calls.join(" | ")
 }
 
 /// A token that a dialect has: special where the vocabulary has it so, else as text.

@@ -7,8 +7,15 @@ pub struct Mask {
 }
 
 impl Mask {
-    pub(super) fn new(words: &[u32]) -> Self {
-        Self { words: words.to_vec() }
+    /// Of bits for the engine's tokens, those of the first `size`.
+    fn new(words: &[u32], size: u32) -> Self {
+        let mut words = words.to_vec();
+        let last = size as usize / 32;
+        words.iter_mut().skip(last + 1).for_each(|word| *word = 0);
+        if let Some(word) = words.get_mut(last) {
+            *word &= (1 << (size % 32)) - 1;
+        }
+        Self { words }
     }
 
     /// The bits, 32 tokens a word; a token beyond them may not come.
@@ -71,6 +78,8 @@ impl Mask {
 pub struct Matcher {
     inner: llguidance::Matcher,
     eos: std::sync::Arc<[u32]>,
+    /// The numbers of tokens.
+    size: u32,
     /// The mask of this place, where it was asked for.
     mask: Option<Mask>,
     /// Tokens committed behind the end.
@@ -78,8 +87,8 @@ pub struct Matcher {
 }
 
 impl Matcher {
-    pub(super) fn new(inner: llguidance::Matcher, eos: std::sync::Arc<[u32]>) -> Self {
-        Self { inner, eos, mask: None, beyond: 0 }
+    pub(super) fn new(inner: llguidance::Matcher, eos: std::sync::Arc<[u32]>, size: u32) -> Self {
+        Self { inner, eos, size, mask: None, beyond: 0 }
     }
 
     /// The tokens that may come next; at least one. Where the text is complete, those that end it are among them.
@@ -90,7 +99,11 @@ impl Matcher {
     pub fn mask(&mut self) -> Result<&Mask> {
         if self.mask.is_none() {
             let mask = self.inner.compute_mask_or_eos().map_err(|error| self.failed(error))?;
-            self.mask = Some(Mask::new(mask.as_slice()));
+            let mask = Mask::new(mask.as_slice(), self.size);
+            if mask.count() == 0 {
+                return Err(self.failed("NoExtensionBias"));
+            }
+            self.mask = Some(mask);
         }
         self.mask.as_ref().ok_or_else(|| Error::internal("a mask was computed and is not there"))
     }
@@ -112,7 +125,13 @@ impl Matcher {
     /// The tokens that come next whatever the model says, as the tokenizer writes them; none where there is a choice.
     /// They are not committed: each goes through [`commit`](Self::commit) as one that was chosen.
     pub fn forced(&mut self) -> Vec<u32> {
-        if self.is_finished() { Vec::new() } else { self.inner.compute_ff_tokens() }
+        if self.is_finished() {
+            return Vec::new();
+        }
+        let mut forced = self.inner.compute_ff_tokens();
+        let written = forced.iter().take_while(|token| **token < self.size).count();
+        forced.truncate(written);
+        forced
     }
 
     /// How many of these tokens may come next, one after another; none is committed. Spellings of forced text that
@@ -154,9 +173,9 @@ impl Matcher {
     fn failed(&self, error: impl std::fmt::Display) -> Error {
         let message = super::first_line(&error.to_string());
         match super::kind_of(&message) {
-            ErrorKind::InvalidInput if message == "NoExtensionBias" => {
-                Error::invalid_input("the constraint cannot go on: nothing that it allows ever ends")
-            }
+            ErrorKind::InvalidInput if message == "NoExtensionBias" => Error::invalid_input(
+                "the constraint cannot go on: no token of the vocabulary writes what it allows, or nothing that it allows ever ends",
+            ),
             kind => Error::new(kind, format!("the constraint cannot go on: {message}")),
         }
     }

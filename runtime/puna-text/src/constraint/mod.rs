@@ -162,7 +162,8 @@ impl ConstraintCompiler {
     fn compile_now(&self, form: &AnswerForm<'_>) -> Result<Compiled> {
         let compile = || {
             let (grammar, unconstrained) = grammar::write(form, &self.vocabulary)?;
-            let compiled = Compiled::new(self.parser(grammar)?, self.eos.clone(), unconstrained);
+            let compiled =
+                Compiled::new(self.parser(grammar)?, self.eos.clone(), self.vocabulary.size(), unconstrained);
             // A grammar without an end, or one too hard from the start, is found here.
             compiled.matcher().mask()?;
             Ok(compiled)
@@ -204,13 +205,15 @@ pub struct Compiled {
     /// What matchers share, so that one's answer makes the next one's masks faster.
     shared: Mutex<TokenParser>,
     eos: Arc<[u32]>,
+    /// The numbers of tokens.
+    size: u32,
     unconstrained: Vec<String>,
 }
 
 impl Compiled {
-    fn new(fresh: TokenParser, eos: Arc<[u32]>, unconstrained: Vec<String>) -> Self {
+    fn new(fresh: TokenParser, eos: Arc<[u32]>, size: u32, unconstrained: Vec<String>) -> Self {
         let shared = Mutex::new(fresh.deep_clone());
-        Self { fresh: Mutex::new(fresh), shared, eos, unconstrained }
+        Self { fresh: Mutex::new(fresh), shared, eos, size, unconstrained }
     }
 
     /// A matcher at the start of an answer.
@@ -221,7 +224,7 @@ impl Compiled {
         if stats.error || stats.num_states > MAX_SHARED_STATES {
             *shared = self.fresh.lock().unwrap_or_else(PoisonError::into_inner).deep_clone();
         }
-        Matcher::new(llguidance::Matcher::new(Ok(shared.clone())), self.eos.clone())
+        Matcher::new(llguidance::Matcher::new(Ok(shared.clone())), self.eos.clone(), self.size)
     }
 
     /// What the schemas ask for and the constraint does not hold, as JSON pointers to keywords: an answer is to be

@@ -16,23 +16,34 @@ pub(super) struct Vocabulary {
     tokenizer: Tokenizer,
     /// Whether the tokenizer puts a blank before a text, as sentencepiece's do.
     blank_before: bool,
+    /// The numbers of tokens: those from here on stand for bytes that no token writes.
+    size: u32,
 }
 
 impl Vocabulary {
     /// The trie of all tokens. Those of `eos` end a text; special tokens are no text.
     pub(super) fn new(tokenizer: Tokenizer, eos: &[u32]) -> Result<Self> {
-        let words = token_bytes(&tokenizer, eos)?;
+        let mut words = token_bytes(&tokenizer, eos)?;
         let size = u32::try_from(words.len()).unwrap_or(u32::MAX);
         let Some(first) = eos.first().filter(|_| eos.iter().all(|id| *id < size)) else {
             return Err(Error::invalid_input(format!(
                 "the tokens that end a text are {eos:?}; a constraint needs at least one, each below {size}"
             )));
         };
-        let trie = TokTrie::from(&TokRxInfo::new(size, *first), &words).with_eos_tokens(eos);
-        let mut vocabulary = Self { trie, tokenizer, blank_before: false };
+        // The engine passes over a byte that it forces and no token writes; so each has a number.
+        let unwritten = (0..=u8::MAX).filter(|byte| !words.iter().any(|word| word == &[*byte]));
+        words.extend(unwritten.map(|byte| vec![byte]).collect::<Vec<_>>());
+        let all = u32::try_from(words.len()).unwrap_or(u32::MAX);
+        let trie = TokTrie::from(&TokRxInfo::new(all, *first), &words).with_eos_tokens(eos);
+        let mut vocabulary = Self { trie, tokenizer, blank_before: false, size };
         let start = vocabulary.tokenizer.encode_text("a")?;
         vocabulary.blank_before = vocabulary.trie.decode_raw(&start) == b" a";
         Ok(vocabulary)
+    }
+
+    /// The numbers of tokens. The engine gives ones beyond where nothing that is in the vocabulary can be written.
+    pub(super) fn size(&self) -> u32 {
+        self.size
     }
 
     /// The number of a special token.

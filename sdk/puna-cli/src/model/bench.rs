@@ -159,7 +159,8 @@ fn show(figures: &Figures) -> Result<()> {
 
 /// Continues tokens by exactly so many.
 pub(crate) async fn run(model: &OnnxModel, prompt: Vec<u32>, tokens: u32) -> Result<Completion> {
-    let options = GenerateOptions { max_tokens: Some(tokens), ..GenerateOptions::default() };
+    let options =
+        GenerateOptions { max_tokens: Some(tokens), temperature: Some(0.0), ..GenerateOptions::default() };
     let mut stream = model.complete(CompletionRequest {
         prompt,
         options,

@@ -56,9 +56,14 @@ fn size() -> impl Strategy<Value = Option<ByteSize>> {
 }
 
 fn options() -> impl Strategy<Value = GenerateOptions> {
-    let chances =
-        (0.0_f32..100.0, option::of(0.001_f32..=1.0), option::of(0.0_f32..=1.0), option::of(0.1_f32..9.0));
-    let counts = (option::of(1..=u32::MAX), any::<u32>(), option::of(any::<u64>()), vec(text(), 0..3));
+    let chances = (
+        option::of(0.0_f32..100.0),
+        option::of(0.001_f32..=1.0),
+        option::of(0.0_f32..=1.0),
+        option::of(0.1_f32..9.0),
+    );
+    let counts =
+        (option::of(1..=u32::MAX), option::of(any::<u32>()), option::of(any::<u64>()), vec(text(), 0..3));
     let penalty = || option::of(-2.0_f32..=2.0);
     let dry = (0.0_f32..9.0, 1.0_f32..9.0, any::<u32>(), vec(text(), 0..3)).prop_map(
         |(multiplier, base, allowed_length, sequence_breakers)| DryOptions {

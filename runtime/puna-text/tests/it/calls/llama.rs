@@ -56,6 +56,7 @@ pub const TABLE: Table = &[
     (r#"{"name": {"first": "Ada"}, "age": 36}"#, &[r#"{"name": {"first": "Ada"}, "age": 36}"#]),
     (r#"{"type": "circle", "r": 1}"#, &[r#"{"type": "circle", "r": 1}"#]),
     (r#"{"type": "function", "id": "7", "name": "f"}"#, &["f({})"]),
+    (r#"{"type": "circle", "name": "f"}"#, &[r#"{"type": "circle", "name": "f"}"#]),
     ("{\"type\": 1}\n{\"name\": \"f\"}", &["{\"type\": 1}", "f({})"]),
     // Broken ones are told, not swallowed.
     (r#"{"name": "f", "parameters": {"a": 1}"#, &[r#"!{"name": "f", "parameters": {"a": 1}"#]),

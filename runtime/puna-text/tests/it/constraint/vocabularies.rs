@@ -264,3 +264,31 @@ fn tokenizers_that_cannot_be_held_are_refused() {
     });
     check(&read(&words).expect("a tokenizer"), &[0], "the tokenizer's decoder `WordPiece`");
 }
+
+/// A digit that ends a text is in no text: what asks for it cannot go on, and nothing stands in its place.
+#[test]
+fn a_byte_that_no_token_writes_is_told() {
+    let zero = TOKENIZER.token_to_id("0").expect("a digit");
+    let compiler = ConstraintCompiler::new(&TOKENIZER, &[zero]).expect("a tokenizer of bytes");
+    let constraint = Constraint::Regex("(1|2|20)!".to_owned());
+    let form = AnswerForm {
+        dialect: Dialect::LlamaJson,
+        tools: &[],
+        choice: &ToolChoice::Auto,
+        parallel: true,
+        answer: Some(&constraint),
+    };
+    let compiled = compiler.compile(&form).expect("an expression");
+    let mut matcher = compiled.matcher();
+    matcher.commit(TOKENIZER.token_to_id("2").expect("a digit")).expect("allowed");
+    assert_eq!(matcher.mask().expect("a mask").only(), TOKENIZER.token_to_id("!"));
+    let constraint = Constraint::Regex("(1!|20!)".to_owned());
+    let compiled =
+        compiler.compile(&AnswerForm { answer: Some(&constraint), ..form }).expect("an expression");
+    let mut matcher = compiled.matcher();
+    matcher.commit(TOKENIZER.token_to_id("2").expect("a digit")).expect("allowed");
+    assert!(matcher.forced().is_empty());
+    let error = matcher.mask().expect_err("no token");
+    assert_eq!(error.kind(), ErrorKind::InvalidInput);
+    assert!(error.to_string().contains("no token of the vocabulary"), "{error}");
+}
