@@ -34,7 +34,7 @@ pub(crate) enum Command {
     /// Look into a model's folder and measure it
     Model(ModelArgs),
     /// Let a model answer or continue a text, without an agent
-    Generate(GenerateArgs),
+    Generate(Box<GenerateArgs>),
     /// Tell how well a model expects a text
     Score(ScoreArgs),
 }
