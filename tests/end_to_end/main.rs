@@ -10,5 +10,6 @@ mod model;
 mod plugin;
 mod readme;
 mod sessions;
+mod structured;
 mod support;
 mod wrong_input;

@@ -23,14 +23,18 @@
 
 mod doctor;
 mod function_tool;
+mod output;
 mod stack;
 
 pub use doctor::{AgentReport, Doctor, Finding, Folder, Machine, StoreReport, doctor};
 pub use function_tool::tool;
-pub use puna_agent::{Agent, EventStream, Limits, RunOptions, Unfinished};
+pub use output::{check_output, read_schema};
+pub use puna_agent::{
+    Agent, EventStream, Limits, OutputSchema, PartialJson, RunOptions, TypedStream, Unfinished,
+};
 pub use puna_core::*;
 pub use puna_export as export;
 pub use puna_inference as inference;
 pub use puna_plugins as plugins;
-pub use puna_spec::{AgentSpec, ByteSize, OutputSpec};
+pub use puna_spec::{AgentSpec, ByteSize, OutputSpec, SchemaSpec};
 pub use stack::{AgentBuilder, Stack, StackBuilder, check_plugins};
