@@ -1,6 +1,10 @@
 //! Answers of a form, from the command line and in Rust, with the bundled model.
 
-use std::fs;
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    process::Stdio,
+};
 
 use puna::{AgentSpec, Message, SchemaSpec, Stack};
 use serde_json::{Value, json};
@@ -41,7 +45,8 @@ fn the_value_alone_is_printed() {
 fn events_show_the_value_while_it_is_written() {
     let events = Puna::new().lines(&["run", CONCIERGE, "--schema", SCHEMA, "--json", QUESTION]);
     let parts = of_kind(&events, "partial_output");
-    assert!(parts.len() > 3, "{parts:?}");
+    // How many depends on how many tokens a step gives.
+    assert!(parts.len() > 1, "{parts:?}");
     let end = &of_kind(&events, "turn_finished")[0]["outcome"];
     let answer = end["value"]["answer"].as_str().expect("a value");
     for part in parts {
@@ -150,6 +155,34 @@ fn schemas_that_are_wrong() {
     fails(&puna.run(&["run", CONCIERGE, "--schema", "nowhere.json", "Hello"]), 3, &["nowhere.json"]);
     let agent = puna.agent(|text| text + "output: { schema: { type: strin } }\n");
     fails(&puna.run(&["validate", &agent]), 2, &["not JSON Schema", "^^^^^"]);
+}
+
+#[test]
+fn a_killed_process_leaves_its_form_to_the_next() {
+    let puna = Puna::new();
+    let mut cut_off = 0;
+    for session in ["a", "b", "c", "d", "e"] {
+        let mut command =
+            puna.command(&["run", CONCIERGE, "-s", session, "--schema", SCHEMA, "--json", QUESTION]);
+        let mut child =
+            command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("the binary runs");
+        // The turn is durable once it is told.
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().expect("piped")).read_line(&mut line).expect("a line");
+        child.kill().expect("a process to kill");
+        child.wait().expect("it is gone");
+        // The next one asks something else, without a form.
+        let events = puna.lines(&["run", CONCIERGE, "-s", session, "--json", "Hello"]);
+        let ends = of_kind(&events, "turn_finished");
+        if of_kind(&events, "turn_started")[0]["resumed"] == true {
+            cut_off += 1;
+            let answer = &ends[0]["outcome"]["value"]["answer"];
+            assert!(answer.as_str().is_some_and(|answer| answer.contains("7006652")), "{events:?}");
+        }
+        let last = &ends.last().expect("an end")["outcome"];
+        assert!(last["outcome"] == "answered" && last.get("value").is_none(), "{last}");
+    }
+    assert!(cut_off > 0, "no process was killed in its turn");
 }
 
 #[derive(Debug, serde::Deserialize, schemars::JsonSchema)]

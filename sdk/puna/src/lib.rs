@@ -19,6 +19,22 @@
 //! # }
 //! ```
 //!
+//! An answer can be a value of a Rust type: [`Agent::run_typed`] holds the model to the type's JSON Schema, streams what is
+//! certain of the value as [`Event::PartialOutput`], and gives it in the end.
+//!
+//! ```no_run
+//! # async fn example(agent: puna::Agent) -> puna::Result<()> {
+//! #[derive(serde::Deserialize, schemars::JsonSchema)]
+//! struct Booking {
+//!     city: String,
+//!     nights: u32,
+//! }
+//! let question = puna::Message::user("Two nights in Paris, please.");
+//! let booking: Booking = agent.run_typed("lunch", question, Default::default()).value().await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! Invariant: the only crate that wires the parts together; it holds no logic of theirs.
 
 mod doctor;
