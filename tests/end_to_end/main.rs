@@ -11,5 +11,6 @@ mod model;
 mod plugin;
 mod readme;
 mod sessions;
+mod structured;
 mod support;
 mod wrong_input;

@@ -31,8 +31,13 @@ fn blocks() -> BTreeMap<String, Vec<String>> {
 #[test]
 fn its_code_is_that_of_the_examples() {
     let blocks = blocks();
-    assert_eq!(blocks["rust"], [read("examples/embed/src/main.rs"), read("examples/shout/src/lib.rs")]);
-    assert_eq!(blocks["yaml"], [read(CONCIERGE)]);
+    let examples = ["examples/embed/src/main.rs", "examples/typed/src/main.rs", "examples/shout/src/lib.rs"];
+    assert_eq!(blocks["rust"], examples.map(read));
+    let [agent, output] = blocks["yaml"].as_slice() else { panic!("{:?}", blocks["yaml"]) };
+    assert_eq!(*agent, read(CONCIERGE));
+    let with_output = format!("{agent}{output}");
+    let spec = AgentSpec::parse(with_output.as_bytes(), "agent.yaml", &|_| None).expect("an agent");
+    assert!(spec.output.schema.is_some() && !spec.parallel_tool_calls);
 }
 
 #[test]

@@ -1,9 +1,11 @@
-//! Exact match of a model on evaluation cases, through the whole loop: chat template, greedy decoding that
-//! runs free, tool-call parsing.
+//! Exact match of a model on evaluation cases, through the whole loop: chat template, greedy decoding, tool-call
+//! parsing.
 //!
 //! ```text
-//! cargo run --release -p puna-inference --example evaluate -- MODEL_FOLDER CASES.jsonl [WRONG.jsonl] [--json SCORES.json]
+//! cargo run --release -p puna-inference --example evaluate -- MODEL_FOLDER CASES.jsonl [WRONG.jsonl] [--json SCORES.json] [--free]
 //! ```
+//!
+//! Calls are held to their tools while they are generated; with `--free` nothing is.
 //!
 //! A case is a line of JSON: `suite`, `held_out` (`values` or `names`: what the training never saw), `messages` and
 //! `tools` in the form of OpenAI's chat requests, and `expect`, a `text` or a `call` with `name` and `arguments`.
@@ -60,8 +62,11 @@ struct Score {
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    const USAGE: &str = "usage: evaluate MODEL_FOLDER CASES.jsonl [WRONG.jsonl] [--json SCORES.json]";
+    const USAGE: &str =
+        "usage: evaluate MODEL_FOLDER CASES.jsonl [WRONG.jsonl] [--json SCORES.json] [--free]";
     let mut arguments: Vec<String> = std::env::args().skip(1).collect();
+    let free =
+        arguments.iter().position(|argument| argument == "--free").map(|place| arguments.remove(place));
     let scores_file = match arguments.iter().position(|argument| argument == "--json") {
         Some(place) => Some(arguments.drain(place..).nth(1).ok_or(USAGE)?),
         None => None,
@@ -76,7 +81,11 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let cases = cases.lines().map(serde_json::from_str).collect::<Result<Vec<Case>, _>>()?;
 
     let runtime = Runtime::get(&|progress| eprintln!("{progress}"))?;
-    let model = OnnxModel::load(&runtime, Path::new(folder), LoadOptions::default())?;
+    let model = OnnxModel::load(
+        &runtime,
+        Path::new(folder),
+        LoadOptions { constrain_calls: free.is_none(), ..LoadOptions::default() },
+    )?;
     let mut suites: Vec<String> = Vec::new();
     let mut scores: BTreeMap<(String, String), Score> = BTreeMap::new();
     for (done, case) in cases.iter().enumerate() {

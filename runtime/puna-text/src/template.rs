@@ -22,6 +22,12 @@ const MAX_INSTRUCTIONS: u64 = 20_000_000;
 /// Longest prompt a template may write: far beyond any context.
 const MAX_PROMPT_BYTES: usize = 64 << 20;
 
+/// Llama 2's form, for models that come without a template.
+const LLAMA_2: &str = include_str!("llama2.jinja");
+
+/// The sizes of Llama 2's vocabulary, with the tokens that Code Llama and fine-tunings add.
+const LLAMA_2_TOKENS: std::ops::RangeInclusive<usize> = 32_000..=32_064;
+
 /// Llama 3's form, for models that come without a template.
 const LLAMA_3: &str = include_str!("llama3.jinja");
 
@@ -67,7 +73,7 @@ impl Prompt {
 
 impl ChatTemplate {
     /// The template of a model's folder: `chat_template.jinja`, else `chat_template` in
-    /// `tokenizer_config.json`, else Llama 3's form where the tokenizer has its tokens.
+    /// `tokenizer_config.json`, else Llama 3's or Llama 2's form where the tokenizer has their tokens.
     ///
     /// # Errors
     /// [`NotFound`](ErrorKind::NotFound) when there is none; [`InvalidInput`](ErrorKind::InvalidInput) when it does
@@ -80,6 +86,7 @@ impl ChatTemplate {
             None => match named_template(&config["chat_template"]) {
                 Some(text) => text,
                 None if tokenizer.token_to_id("<|start_header_id|>").is_some() => LLAMA_3.to_owned(),
+                None if is_llama_2(tokenizer) => LLAMA_2.to_owned(),
                 None => {
                     return Err(Error::new(
                         ErrorKind::NotFound,
@@ -91,9 +98,11 @@ impl ChatTemplate {
                 }
             },
         };
-        let bos = token_text(&config["bos_token"])
-            .or_else(|| tokenizer.token_to_id("<|begin_of_text|>").map(|_| "<|begin_of_text|>".to_owned()));
-        let eos = token_text(&config["eos_token"]);
+        let known = |names: [&str; 2]| {
+            names.into_iter().find(|name| tokenizer.token_to_id(name).is_some()).map(str::to_owned)
+        };
+        let bos = token_text(&config["bos_token"]).or_else(|| known(["<|begin_of_text|>", "<s>"]));
+        let eos = token_text(&config["eos_token"]).or_else(|| known(["<|eot_id|>", "</s>"]));
         let dialect = Dialect::detect(&template, |token| tokenizer.token_to_id(token).is_some());
         let (bos, eos) = (bos.unwrap_or_default(), eos.unwrap_or_default());
         let template = Self::new(template, bos, eos, tokenizer.special_tokens().to_vec())?;
@@ -263,6 +272,12 @@ fn tool_to_template(tool: &ToolSchema) -> Value {
         "type": "function",
         "function": { "name": tool.name, "description": tool.description, "parameters": tool.parameters },
     })
+}
+
+/// Whether a tokenizer is Llama 2's: pieces of text with a token for each byte.
+fn is_llama_2(tokenizer: &Tokenizer) -> bool {
+    ["<s>", "</s>", "<0x0A>"].iter().all(|name| tokenizer.token_to_id(name).is_some())
+        && LLAMA_2_TOKENS.contains(&tokenizer.vocabulary_size())
 }
 
 fn named_template(value: &Value) -> Option<String> {

@@ -35,7 +35,7 @@ pub(crate) enum Command {
     /// Look into a model's folder and measure it
     Model(ModelArgs),
     /// Let a model answer or continue a text, without an agent
-    Generate(GenerateArgs),
+    Generate(Box<GenerateArgs>),
     /// Tell how well a model expects a text
     Score(ScoreArgs),
     /// Turn texts into vectors
@@ -54,6 +54,16 @@ pub(crate) struct DataArgs {
 }
 
 #[derive(Debug, ClapArgs)]
+#[command(after_help = "\
+With a schema, standard output holds the answer's value alone, as one line of JSON, and the exit code is 7 when the
+model gives none that satisfies it. With --json, `partial_output` events show the value while it is written, and
+`output_refused` events why an answer was asked for again.
+
+Examples:
+  puna run examples/concierge/agent.yaml \"What is 1234 times 5678?\"
+  puna run examples/concierge/agent.yaml --schema examples/typed/answer.schema.json \"What is 1234 times 5678?\"
+  puna run examples/concierge/agent.yaml --tool-choice calculate \"12 times 34\"
+  echo \"Hello\" | puna run examples/concierge/agent.yaml --session lunch --json")]
 pub(crate) struct RunArgs {
     /// The agent's YAML file
     pub agent: PathBuf,
@@ -64,6 +74,12 @@ pub(crate) struct RunArgs {
     pub session: Option<String>,
     #[command(flatten)]
     pub data: DataArgs,
+    /// A file with the JSON Schema of the answer, in place of the agent's
+    #[arg(long, value_name = "FILE")]
+    pub schema: Option<PathBuf>,
+    /// Whether tools are called, in place of the agent's choice: auto, none, required (at first), or a tool's name
+    #[arg(long, value_name = "CHOICE")]
+    pub tool_choice: Option<puna::ToolChoice>,
     /// Print events as JSON Lines instead of the answer's text
     #[arg(long)]
     pub json: bool,
@@ -294,6 +310,8 @@ pub(crate) enum CompanionArg {
 Examples:
   puna generate examples/models/puna-tiny \"Hello\"
   puna generate models/llama --adapter concierge \"Hello\"
+  puna generate examples/models/puna-tiny --schema examples/typed/answer.schema.json \"12 and 34\"
+  puna generate examples/models/puna-tiny --regex \"yes|no\" \"Is it late?\"
   puna generate examples/models/puna-tiny --temperature 0.7 --seed 1 --choices 3 \"Hello\"
   echo \"Once upon a time\" | puna generate models/llama-3.2-1b --raw --max-tokens 100")]
 pub(crate) struct GenerateArgs {
@@ -314,6 +332,15 @@ pub(crate) struct GenerateArgs {
     /// What the model is told before the conversation
     #[arg(long, value_name = "TEXT", conflicts_with = "raw")]
     pub system: Option<String>,
+    /// A file with the JSON Schema of the answer, which is then its value alone as JSON
+    #[arg(long, value_name = "FILE", group = "form")]
+    pub schema: Option<PathBuf>,
+    /// A regular expression that matches the answer as a whole
+    #[arg(long, value_name = "REGEX", group = "form")]
+    pub regex: Option<String>,
+    /// A file with the answer's context-free grammar in Lark's notation, from its rule `start`
+    #[arg(long, value_name = "FILE", group = "form")]
+    pub grammar: Option<PathBuf>,
     /// So many answers; with a seed, each has the next
     #[arg(long, value_name = "COUNT", default_value_t = 1, conflicts_with = "raw")]
     pub choices: usize,

@@ -16,7 +16,7 @@ Ctrl-C stops an answer. A line that ends in \\ goes on in the next one.";
 
 pub(crate) async fn chat(args: args::ChatArgs) -> Result<ExitCode> {
     let spec = AgentSpec::from_file(&args.agent)?;
-    let (name, output) = (spec.name.clone(), spec.output);
+    let (name, output) = (spec.name.clone(), spec.output.clone());
     let stack = run::open_stack(args.data.data)?;
     let agent = stack.agent(spec).build().await?;
     let history = stack.data_dir().join("chat-history");
@@ -58,7 +58,7 @@ pub(crate) async fn chat(args: args::ChatArgs) -> Result<ExitCode> {
                 // The line is worth keeping even if its history file is not writable.
                 let _ = editor.add_history_entry(question);
                 let _ = editor.save_history(&history);
-                answer(&agent, &args.session, question, output).await;
+                answer(&agent, &args.session, question, &output).await;
             }
         }
     }
@@ -66,14 +66,14 @@ pub(crate) async fn chat(args: args::ChatArgs) -> Result<ExitCode> {
 }
 
 /// One turn. An error is shown and the conversation goes on.
-async fn answer(agent: &puna::Agent, session: &str, question: &str, output: OutputSpec) {
+async fn answer(agent: &puna::Agent, session: &str, question: &str, output: &OutputSpec) {
     let cancel = CancellationToken::new();
     let events = agent.run(
         session,
         Message::user(question),
         RunOptions { cancel: cancel.clone(), ..Default::default() },
     );
-    let showing = run::print_text(events, output);
+    let showing = run::print_text(events, output.clone());
     tokio::pin!(showing);
     let result = loop {
         tokio::select! {

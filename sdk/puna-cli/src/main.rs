@@ -52,7 +52,7 @@ async fn dispatch(command: args::Command) -> puna::Result<ExitCode> {
         Command::Doctor(args) => doctor::doctor(args).await,
         Command::Plugin(args) => plugin::plugin(args).await,
         Command::Model(args) => model::model(args).await,
-        Command::Generate(args) => generate::generate(args).await,
+        Command::Generate(args) => generate::generate(*args).await,
         Command::Score(args) => score::score(args).await,
         Command::Embed(args) => encode::embed(args).await,
         Command::Rerank(args) => encode::rerank(args).await,

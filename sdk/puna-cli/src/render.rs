@@ -36,9 +36,12 @@ impl Renderer {
                     "the {dropped_turns} oldest turns do not fit the model's context and are left out"
                 ));
             }
-            Event::TextDelta { text } if self.output.stream => self.say(text)?,
+            Event::TextDelta { text } if self.output.stream && !self.has_form() => self.say(text)?,
+            Event::OutputRefused { repair, reason } => {
+                self.note(&format!("the answer is refused, repair {repair}: {}", cut(reason)))
+            }
             Event::StepFinished { message, .. } => {
-                if !self.output.stream {
+                if !self.output.stream && !self.has_form() {
                     self.say(&message.plain_text())?;
                 }
                 self.end_line()?;
@@ -57,13 +60,23 @@ impl Renderer {
             }
             Event::TurnFinished { outcome, .. } => {
                 self.end_line()?;
-                if let TurnOutcome::Cancelled = outcome {
-                    self.note("cancelled");
+                match outcome {
+                    TurnOutcome::Answered { value: Some(value), .. } => {
+                        self.say(&value.to_string())?;
+                        self.end_line()?;
+                    }
+                    TurnOutcome::Cancelled => self.note("cancelled"),
+                    _ => {}
                 }
             }
             _ => {}
         }
         Ok(())
+    }
+
+    /// Whether the answer is a value, which is shown once it is whole.
+    fn has_form(&self) -> bool {
+        self.output.schema.is_some()
     }
 
     fn say(&mut self, text: &str) -> std::io::Result<()> {

@@ -5,7 +5,7 @@ use std::{
 
 use puna::{
     AgentSpec, CancellationToken, Error, ErrorKind, Event, EventStream, Message, OutputSpec, Result,
-    RunOptions, Stack,
+    RunOptions, SchemaSpec, Stack,
 };
 
 use crate::{args, exit, render};
@@ -14,10 +14,16 @@ use crate::{args, exit, render};
 const MAX_INPUT_BYTES: u64 = 16 << 20;
 
 pub(crate) async fn run(args: args::RunArgs) -> Result<ExitCode> {
-    let spec = AgentSpec::from_file(&args.agent)?;
+    let mut spec = AgentSpec::from_file(&args.agent)?;
+    if let Some(file) = args.schema {
+        spec.output.schema = Some(SchemaSpec::File(file));
+    }
+    if let Some(choice) = args.tool_choice {
+        spec.tool_choice = choice;
+    }
     let input = input(args.input.as_deref())?;
     let session = args.session.clone().unwrap_or_else(|| crate::time::new_session_name(&spec.name));
-    let output = spec.output;
+    let output = spec.output.clone();
     let stack = open_stack(args.data.data)?;
     let agent = stack.agent(spec).build().await?;
 

@@ -6,6 +6,7 @@ use crate::{args, run::closed_output};
 
 pub(crate) fn validate(args: &args::ValidateArgs) -> Result<ExitCode> {
     let checked = AgentSpec::from_file(&args.agent)
+        .and_then(|spec| puna::check_output(&spec).map(|()| spec))
         .and_then(|spec| puna::check_plugins(&spec).map(|warnings| (spec, warnings)));
     if args.json {
         let report = match &checked {

@@ -10,7 +10,7 @@ use puna_core::{BeamOptions, DryOptions, GenerateOptions};
 
 use crate::{
     AgentLimits, AgentSpec, CompanionPolicy, Diagnostic, Diagnostics, Grant, HistoryPolicy, MAX_FILE_BYTES,
-    MemorySpec, ModelSpec, OutputSpec, PluginLimits, PluginSpec, Version,
+    MemorySpec, ModelSpec, PluginLimits, PluginSpec, Version,
     diagnostic::lines,
     node::{self, Kind, Node, Place, quote},
     spec::MAX_NAME_CHARS,
@@ -103,6 +103,8 @@ impl Decoder<'_> {
         let model = self.required(&mut f, "model", None).and_then(|node| self.model(node));
         let instructions = self.optional(f.take("instructions"), Self::text).unwrap_or_default();
         let tools = self.optional(f.take("tools"), Self::tools).unwrap_or_default();
+        let tool_choice = self.optional(f.take("tool_choice"), Self::tool_choice).unwrap_or_default();
+        let parallel_tool_calls = self.optional(f.take("parallel_tool_calls"), Self::boolean).unwrap_or(true);
         let memory = self.optional(f.take("memory"), Self::memory).unwrap_or_default();
         let limits = self.optional(f.take("limits"), Self::limits).unwrap_or_default();
         let output = self.optional(f.take("output"), Self::output).unwrap_or_default();
@@ -114,6 +116,8 @@ impl Decoder<'_> {
             model: model?,
             instructions,
             tools,
+            tool_choice,
+            parallel_tool_calls,
             memory,
             limits,
             output,
@@ -365,17 +369,6 @@ impl Decoder<'_> {
         };
         self.finish(f);
         Some(limits)
-    }
-
-    fn output(&mut self, node: &Node) -> Option<OutputSpec> {
-        let mut f = self.fields(node, "`output`")?;
-        let default = OutputSpec::default();
-        let output = OutputSpec {
-            stream: self.optional(f.take("stream"), Self::boolean).unwrap_or(default.stream),
-            show_tools: self.optional(f.take("show_tools"), Self::boolean).unwrap_or(default.show_tools),
-        };
-        self.finish(f);
-        Some(output)
     }
 }
 

@@ -24,9 +24,15 @@
 //!     limits: { memory: 64MiB, time: 5s, result: 256KiB }
 //!   - plugin: ../plugins/datetime.wasm
 //!     grants: [clock]                           # without it, nothing
+//! tool_choice: auto                             # or none, required, { named: calculate }
+//! parallel_tool_calls: true
 //! memory: { conversation: true, history: drop_oldest_turns }
 //! limits: { steps: 8, tokens: 4096, time: 2m, tool_time: 500ms, parallel_calls: 4 }
-//! output: { stream: true, show_tools: true }
+//! output:
+//!   schema: { type: object, properties: { answer: { type: string } } }   # or the file that holds it
+//!   repairs: 1
+//!   stream: true
+//!   show_tools: true
 //! "#;
 //! let environment = |name: &str| (name == "MODEL").then(|| "puna-tiny".to_owned());
 //! let spec = AgentSpec::parse(text.as_bytes(), "agent.yaml", &environment)?;
@@ -49,7 +55,7 @@
 //!
 //! A text may take the value of an environment variable with `${NAME}`; `$${` is a plain `${`. That holds
 //! for the name, the description, the instructions, paths, stop strings, sizes and times, but not for keys,
-//! functions and grants. A value is not read again as YAML, and diagnostics never show one.
+//! functions, grants and schemas. A value is not read again as YAML, and diagnostics never show one.
 //!
 //! The YAML is that of version 1.2 without tags and merge keys, one document; anchors and aliases are
 //! counted as often as they are used.
@@ -61,6 +67,7 @@ mod decode;
 mod diagnostic;
 mod environment;
 mod node;
+mod output;
 mod spec;
 mod units;
 mod values;
@@ -68,7 +75,7 @@ mod values;
 pub use diagnostic::{Diagnostic, Diagnostics};
 pub use spec::{
     AgentLimits, AgentSpec, CompanionPolicy, Grant, HistoryPolicy, MAX_NAME_CHARS, MemorySpec, ModelSpec,
-    OutputSpec, PluginLimits, PluginSpec, Version,
+    OutputSpec, PluginLimits, PluginSpec, SchemaSpec, Version,
 };
 pub use units::{ByteSize, Span};
 

@@ -3,10 +3,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use puna_core::GenerateOptions;
+use puna_core::{GenerateOptions, ToolChoice};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::{ByteSize, Diagnostics, Span, decode, environment};
 
@@ -44,15 +44,30 @@ pub struct AgentSpec {
     /// The plugins whose functions the model may call.
     #[serde(default)]
     pub tools: Vec<PluginSpec>,
+    /// Whether the model calls them: `auto`, `none`, `required`, or `{ named: calculate }` for one of them. What is required
+    /// is so when the model is first asked, so that it can answer afterwards.
+    #[serde(default, skip_serializing_if = "is_auto")]
+    pub tool_choice: ToolChoice,
+    /// Whether the model may ask for several calls at a time.
+    #[serde(default = "yes", skip_serializing_if = "Clone::clone")]
+    pub parallel_tool_calls: bool,
     /// What is remembered.
     #[serde(default)]
     pub memory: MemorySpec,
     /// What a turn may use up.
     #[serde(default)]
     pub limits: AgentLimits,
-    /// What the command line shows.
+    /// The form of the answer, and what the command line shows.
     #[serde(default)]
     pub output: OutputSpec,
+}
+
+fn is_auto(choice: &ToolChoice) -> bool {
+    *choice == ToolChoice::Auto
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// The version of the form of `agent.yaml`.
@@ -246,10 +261,17 @@ pub struct AgentLimits {
     pub parallel_calls: Option<NonZeroU32>,
 }
 
-/// What the command line shows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+/// The form of the answer, and what the command line shows.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct OutputSpec {
+    /// The JSON Schema that the answer satisfies, here or in a file, whose relative path starts at this file's folder.
+    /// Without it, the answer is any text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub schema: Option<SchemaSpec>,
+    /// How often the model is asked again, with the reason, when its answer does not satisfy the schema; without it, 2.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub repairs: Option<u32>,
     /// Show the answer as it comes; otherwise once it is complete.
     pub stream: bool,
     /// Show tool calls and their results on standard error.
@@ -258,7 +280,33 @@ pub struct OutputSpec {
 
 impl Default for OutputSpec {
     fn default() -> Self {
-        Self { stream: true, show_tools: true }
+        Self { schema: None, repairs: None, stream: true, show_tools: true }
+    }
+}
+
+/// A JSON Schema, or the file that holds it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum SchemaSpec {
+    /// A file with JSON.
+    File(PathBuf),
+    /// The schema.
+    Inline(Map<String, Value>),
+}
+
+impl JsonSchema for SchemaSpec {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "SchemaSpec".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        // What stands in a schema is for the reader to check: a reference to the schema of schemas would have editors
+        // fetch it.
+        schemars::json_schema!({
+            "description": "A JSON Schema, or the file that holds it",
+            "type": ["string", "object"],
+            "minLength": 1,
+        })
     }
 }
 
@@ -279,6 +327,9 @@ impl AgentSpec {
         spec.model.path = folder.join(&spec.model.path);
         if let Some(adapter) = &mut spec.model.adapter {
             *adapter = folder.join(&*adapter);
+        }
+        if let Some(SchemaSpec::File(file)) = &mut spec.output.schema {
+            *file = folder.join(&*file);
         }
         for tool in &mut spec.tools {
             tool.plugin = folder.join(&tool.plugin);

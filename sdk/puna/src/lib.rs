@@ -19,20 +19,40 @@
 //! # }
 //! ```
 //!
+//! An answer can be a value of a Rust type: [`Agent::run_typed`] holds the model to the type's JSON Schema, streams what is
+//! certain of the value as [`Event::PartialOutput`], and gives it in the end.
+//!
+//! ```no_run
+//! # async fn example(agent: puna::Agent) -> puna::Result<()> {
+//! #[derive(serde::Deserialize, schemars::JsonSchema)]
+//! struct Booking {
+//!     city: String,
+//!     nights: u32,
+//! }
+//! let question = puna::Message::user("Two nights in Paris, please.");
+//! let booking: Booking = agent.run_typed("lunch", question, Default::default()).value().await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! Invariant: the only crate that wires the parts together; it holds no logic of theirs.
 
 mod doctor;
 mod embedder;
 mod function_tool;
+mod output;
 mod stack;
 
 pub use doctor::{AgentReport, Doctor, Finding, Folder, Machine, StoreReport, doctor};
 pub use embedder::{default_embedder, default_embedder_folder};
 pub use function_tool::tool;
-pub use puna_agent::{Agent, EventStream, Limits, RunOptions, Unfinished};
+pub use output::{check_output, read_schema};
+pub use puna_agent::{
+    Agent, EventStream, Limits, OutputSchema, PartialJson, RunOptions, TypedStream, Unfinished,
+};
 pub use puna_core::*;
 pub use puna_export as export;
 pub use puna_inference as inference;
 pub use puna_plugins as plugins;
-pub use puna_spec::{AgentSpec, ByteSize, OutputSpec};
+pub use puna_spec::{AgentSpec, ByteSize, OutputSpec, SchemaSpec};
 pub use stack::{AgentBuilder, Stack, StackBuilder, check_plugins};

@@ -13,6 +13,8 @@ use puna_plugins::{Grants, HostOptions, Inspection, PluginHost};
 use puna_spec::{AgentSpec, CompanionPolicy, ModelSpec, PluginSpec};
 use puna_store::{SledStore, StoreOptions};
 
+use crate::output;
+
 /// The environment variable that names the data folder.
 pub(crate) const DATA_VARIABLE: &str = "PUNA_DATA_DIR";
 
@@ -338,6 +340,7 @@ impl AgentBuilder {
     /// another process holds; two tools of one name.
     pub async fn build(self) -> Result<Agent> {
         let Self { stack, spec, mut tools, model } = self;
+        let form = output::form(&spec.output)?;
         let journal: Arc<dyn Journal> = if spec.memory.conversation {
             let stack = stack.clone();
             Arc::new(blocking(move || stack.conversations()).await?)
@@ -365,6 +368,11 @@ impl AgentBuilder {
                     Ok(loaded)
                 })
                 .await?;
+                if let Some(line) =
+                    form.as_ref().map(|form| output::told(&model, form)).transpose()?.flatten()
+                {
+                    (stack.0.on_progress)(&line);
+                }
                 if spec.model.warm_start {
                     let schemas: Vec<_> = plugin_tools.iter().map(|tool| tool.schema().clone()).collect();
                     stack.warm_start(&model, &spec.instructions, &schemas, adapter.as_deref()).await?;
@@ -388,6 +396,9 @@ impl AgentBuilder {
         options.instructions = spec.instructions;
         options.adapter = adapter;
         options.tools = plugin_tools;
+        options.tool_choice = spec.tool_choice;
+        options.parallel_tool_calls = spec.parallel_tool_calls;
+        options.output = form;
         options.options = spec.model.options;
         options.limits = limits;
         options.history = match spec.memory.history {

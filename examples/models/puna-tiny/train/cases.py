@@ -8,6 +8,9 @@ from dialogues import CONCIERGE, Dialogue, Draw, concierge_request, failure, res
 
 TOOL_SUITES = {"tool-1": 1, "tool-2": 2, "tool-3": 3, "tool-4": 4}
 
+# More tools than training ever showed: made where suites are named on the command line.
+MANY_TOOLS = {"tool-8": 8, "tool-16": 16}
+
 
 def tools_case(d, count):
     out = Dialogue(d)
@@ -102,10 +105,13 @@ SUITES = {**{name: lambda d, n=n: tools_case(d, n) for name, n in TOOL_SUITES.it
           "context": lambda d: context_case(d, True), "context-absent": lambda d: context_case(d, False),
           "memory": lambda d: memory_case(d, True), "memory-absent": lambda d: memory_case(d, False), "memory-tools": lambda d: memory_case(d, True, True),
           "chat": chat_case, "unknown": unknown_case}
+EXTRA = {name: lambda d, n=n: tools_case(d, n) for name, n in MANY_TOOLS.items()}
 
 
-def cases(count: int, seed: int):
-    for suite, make in SUITES.items():
+def cases(count: int, seed: int, names=()):
+    for suite, make in {**SUITES, **EXTRA}.items():
+        if suite not in (names or SUITES):
+            continue
         for held_out in ("values", "names"):
             if suite.startswith(("concierge", "chat", "unknown")) and held_out == "names":
                 continue
@@ -123,5 +129,5 @@ def cases(count: int, seed: int):
 
 if __name__ == "__main__":
     with open(sys.argv[1], "w") as file:
-        for case in cases(int(sys.argv[2]), 20_000):
+        for case in cases(int(sys.argv[2]), 20_000, sys.argv[3:]):
             file.write(json.dumps(case, ensure_ascii=False) + "\n")

@@ -5,7 +5,9 @@
 
 import json
 import os
+from datetime import datetime
 
+from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerFast
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -71,14 +73,33 @@ def main():
         tiny = json.load(file)["chat_template"]
     with open(os.path.join(ROOT, "runtime/puna-text/src/llama3.jinja")) as file:
         llama = file.read()
+    with open(os.path.join(ROOT, "runtime/puna-text/src/llama2.jinja")) as file:
+        llama2 = file.read()
     with open(os.path.join(HERE, "indented.jinja")) as file:
         indented = file.read()
     tokenizer = PreTrainedTokenizerFast(tokenizer_file=os.path.join(ROOT, "examples/models/puna-tiny/tokenizer.json"), bos_token="<|begin_of_text|>", eos_token="<|eot_id|>")
-    goldens = [{"template": name, "messages": messages, "tools": tools,
-                "text": tokenizer.apply_chat_template(messages, tools=tools or None, chat_template=template, tokenize=False, add_generation_prompt=True)}
-               for name, template in (("puna-tiny", tiny), ("llama3", llama), ("indented", indented)) for messages, tools in CONVERSATIONS]
+    templates = [("puna-tiny", tiny), ("llama2", llama2), ("llama3", llama), ("indented", indented)]
+    # Templates of the constructs that these families' own use, written for this test: not all licences let theirs be shipped.
+    for name in sorted(os.listdir(os.path.join(HERE, "families"))):
+        with open(os.path.join(HERE, "families", name)) as file:
+            templates.append((name, file.read()))
+    goldens = []
+    for name, template in templates:
+        for messages, tools in CONVERSATIONS:
+            golden = {"template": name, "messages": messages, "tools": tools}
+            try:
+                text = tokenizer.apply_chat_template(messages, tools=tools or None, chat_template=template, tokenize=False, add_generation_prompt=True)
+                # Rendered on another day.
+                golden["text"] = text.replace(datetime.now().strftime("%d %b %Y"), "{today}") if name.endswith(".jinja") else text
+                if "{today}" not in golden["text"]:
+                    golden["tokens"] = tokenizer(golden["text"], add_special_tokens=False)["input_ids"]
+            except TemplateError as error:
+                golden["refused"] = str(error)
+            goldens.append(golden)
     with open(os.path.join(HERE, "templates.json"), "w") as file:
-        json.dump(goldens, file, ensure_ascii=False, indent=1)
+        for start, golden in zip(["["] + [","] * len(goldens), goldens):
+            file.write(start + json.dumps(golden, ensure_ascii=False) + "\n")
+        file.write("]")
         file.write("\n")
 
 

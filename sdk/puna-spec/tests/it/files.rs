@@ -1,7 +1,7 @@
 use std::{error::Error, fs, path::Path};
 
 use puna_core::ErrorKind;
-use puna_spec::{AgentSpec, Diagnostics, MAX_FILE_BYTES};
+use puna_spec::{AgentSpec, Diagnostics, MAX_FILE_BYTES, SchemaSpec};
 
 use crate::MINIMAL;
 
@@ -15,6 +15,9 @@ fn relative_paths_start_at_the_file() {
     assert_eq!(spec.model.path, folder.path().join("m"));
     assert_eq!(spec.tools[0].plugin, folder.path().join("../p.wasm"));
     assert_eq!(spec.tools[1].plugin, Path::new("/absolute/q.wasm"));
+    fs::write(&path, format!("{MINIMAL}output: {{ schema: a.json }}\n")).unwrap();
+    let output = AgentSpec::from_file(&path).unwrap().output;
+    assert_eq!(output.schema, Some(SchemaSpec::File(folder.path().join("a.json"))));
 }
 
 #[test]

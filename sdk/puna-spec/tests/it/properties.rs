@@ -1,10 +1,10 @@
 use std::{num::NonZeroU32, time::Duration};
 
 use proptest::{collection::vec, option, prelude::*, sample::select};
-use puna_core::{BeamOptions, DryOptions, GenerateOptions};
+use puna_core::{BeamOptions, DryOptions, GenerateOptions, ToolChoice};
 use puna_spec::{
     AgentLimits, AgentSpec, ByteSize, CompanionPolicy, Grant, HistoryPolicy, MemorySpec, ModelSpec,
-    OutputSpec, PluginLimits, PluginSpec, Span, Version,
+    OutputSpec, PluginLimits, PluginSpec, SchemaSpec, Span, Version,
 };
 use serde_json::{Map, Value, json};
 
@@ -164,19 +164,49 @@ fn spec() -> impl Strategy<Value = AgentSpec> {
     let history = select(vec![HistoryPolicy::DropOldestTurns, HistoryPolicy::Error]);
     let memory =
         (any::<bool>(), history).prop_map(|(conversation, history)| MemorySpec { conversation, history });
-    let output = any::<(bool, bool)>().prop_map(|(stream, show_tools)| OutputSpec { stream, show_tools });
-    (head, model, tools(), memory, limits, output).prop_map(
-        |((name, description, instructions), model, tools, memory, limits, output)| AgentSpec {
-            version: Version,
-            name,
-            description,
-            model,
-            instructions,
-            tools,
-            memory,
-            limits,
-            output,
+    let tools = (tools(), tool_choice(), any::<bool>());
+    (head, model, tools, memory, limits, output()).prop_map(
+        |((name, description, instructions), model, tools, memory, limits, output)| {
+            let (tools, tool_choice, parallel_tool_calls) = tools;
+            AgentSpec {
+                version: Version,
+                name,
+                description,
+                model,
+                instructions,
+                tools,
+                tool_choice,
+                parallel_tool_calls,
+                memory,
+                limits,
+                output,
+            }
         },
+    )
+}
+
+fn tool_choice() -> impl Strategy<Value = ToolChoice> {
+    prop_oneof![
+        select(vec![ToolChoice::Auto, ToolChoice::None, ToolChoice::Required]),
+        "[A-Za-z0-9_-]{1,64}".prop_map(ToolChoice::Named),
+    ]
+}
+
+fn output() -> impl Strategy<Value = OutputSpec> {
+    // Every kind of value that a schema may hold, and texts that look like others.
+    let schema = (text(), any::<i64>(), -1e9..1e9, any::<bool>()).prop_map(|(text, int, float, flag)| {
+        // As it stands: variables are not read in schemas.
+        let text = text.replace('{', "(");
+        let schema = json!({
+            "description": text,
+            "properties": { "a": { "enum": [text, int, float, flag, null, "1", "true", "null"] }, "b": flag },
+            "required": [text],
+        });
+        SchemaSpec::Inline(schema.as_object().expect("an object").clone())
+    });
+    let schema = prop_oneof![path().prop_map(SchemaSpec::File), schema];
+    (option::of(schema), option::of(any::<u32>()), any::<(bool, bool)>()).prop_map(
+        |(schema, repairs, (stream, show_tools))| OutputSpec { schema, repairs, stream, show_tools },
     )
 }
 
@@ -193,6 +223,7 @@ fn nearly() -> impl Strategy<Value = Value> {
         json!("12"),
         json!("clock"),
         json!("error"),
+        json!("required"),
         json!("true"),
         json!("é"),
         json!(0),
@@ -259,6 +290,11 @@ fn nearly() -> impl Strategy<Value = Value> {
         "tool_time",
         "parallel_calls",
         "output",
+        // Not `schema`: what stands in one is beyond the schema of this form.
+        "repairs",
+        "tool_choice",
+        "parallel_tool_calls",
+        "named",
         "stream",
         "show_tools",
         "other",
@@ -331,6 +367,10 @@ fn altered() -> impl Strategy<Value = Value> {
         "/limits/time",
         "/output",
         "/output/stream",
+        "/output/repairs",
+        "/tool_choice",
+        "/tool_choice/named",
+        "/parallel_tool_calls",
     ];
     (select(places), nearly()).prop_map(|(place, value)| {
         let mut agent = json!({
@@ -345,7 +385,8 @@ fn altered() -> impl Strategy<Value = Value> {
                 "limits": { "memory": "1B", "time": "1s" } }],
             "memory": { "conversation": true, "history": "error" },
             "limits": { "steps": 1, "time": "1s" },
-            "output": { "stream": true },
+            "tool_choice": { "named": "f" }, "parallel_tool_calls": true,
+            "output": { "stream": true, "repairs": 1 },
         });
         *agent.pointer_mut(place).unwrap() = value;
         agent

@@ -328,6 +328,62 @@ fn calls_without_an_end_are_bounded() {
     }
 }
 
+/// Texts that keep beginning what is no call: four times the text gives four times the output and no more, in time that a
+/// parser which looked back would take hours for.
+#[test]
+fn beginnings_without_end_take_linear_work() {
+    const SHORT: usize = 1 << 18;
+    for (dialect, filler) in [
+        (Dialect::LlamaJson, "{\"name"),
+        (Dialect::LlamaJson, "{\"type\": \n"),
+        (Dialect::LlamaJson, "<|python_tag"),
+        (Dialect::LlamaJson, "\n \t"),
+        (Dialect::LlamaJson, "{\"name\": \"f\"};"),
+        (Dialect::Pythonic, "[f"),
+        (Dialect::Pythonic, "\n[f(a="),
+        (Dialect::Pythonic, "[f(a=1), "),
+        (Dialect::Pythonic, "<|python_start|>["),
+        (Dialect::Hermes, "<tool_"),
+        (Dialect::Hermes, "<tool_call>{"),
+        (Dialect::Hermes, "<tool_call>\n{\"name\": \"f\"}"),
+        (Dialect::Mistral, "[TOOL_"),
+        (Dialect::Mistral, "[TOOL_CALLS]"),
+        (Dialect::Mistral, "[TOOL_CALLS][{\"name\": \"f\"}"),
+    ] {
+        let output = |bytes: usize| {
+            let text = filler.repeat(bytes / filler.len());
+            let mut parser = ToolCallParser::new(dialect, "call_");
+            let (mut events, mut told) = (0, 0);
+            let mut note = |event: ParsedEvent| {
+                events += 1;
+                told += match event {
+                    ParsedEvent::Text(text) | ParsedEvent::ArgumentsDelta { text, .. } => text.len(),
+                    _ => 0,
+                };
+            };
+            for character in text.chars() {
+                parser.push(character.encode_utf8(&mut [0; 4])).events.into_iter().for_each(&mut note);
+            }
+            let (rest, parts) = parser.finish();
+            rest.events.into_iter().for_each(note);
+            let held: usize = parts
+                .iter()
+                .map(|part| match part {
+                    Content::InvalidToolCall(call) => call.text.len(),
+                    _ => 0,
+                })
+                .sum();
+            assert!(events <= 2 * text.len() + 8 && told + held <= 4 * text.len(), "{dialect}: {filler}");
+            (events, told + held)
+        };
+        let (short, long) = (output(SHORT), output(4 * SHORT));
+        assert!(
+            long.0 <= 4 * short.0 + 64 && long.1 <= 4 * short.1 + 64,
+            "{dialect} {filler}: {short:?} {long:?}"
+        );
+    }
+}
+
 /// Texts that are nearly calls of a dialect.
 fn nearly() -> impl Strategy<Value = (Dialect, String)> {
     const COMMON: [&str; 19] = [

@@ -357,3 +357,33 @@ proptest! {
         }
     }
 }
+
+/// The README's lists of keywords.
+#[test]
+fn what_is_documented_is_so() {
+    let (mut held, mut told) = (0, 0);
+    let mut listed_as_held = true;
+    for line in include_str!("../../../README.md").lines() {
+        match line {
+            "| held | example |" => listed_as_held = true,
+            "| not held | example |" => listed_as_held = false,
+            _ => {}
+        }
+        let [_, keyword, _, example, _] = line.split('`').collect::<Vec<_>>()[..] else { continue };
+        let Ok(example) = serde_json::from_str::<Value>(example) else { continue };
+        assert!(example.to_string().contains(&format!("\"{keyword}\":")), "{keyword}: {example}");
+        let compiled = schema(&example).unwrap_or_else(|error| panic!("{error}: {example}"));
+        if listed_as_held {
+            assert_eq!(compiled.unconstrained(), Vec::<String>::new(), "{keyword}");
+            held += 1;
+        } else {
+            let keyword = format!("/{keyword}");
+            assert!(
+                compiled.unconstrained().iter().any(|at| at.ends_with(&keyword)),
+                "{keyword}: {compiled:?}"
+            );
+            told += 1;
+        }
+    }
+    assert_eq!((held, told), (27, 12));
+}
