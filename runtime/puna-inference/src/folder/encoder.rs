@@ -154,7 +154,7 @@ impl EncoderFolder {
             path: path.to_owned(),
             architecture: config.text("model_type")?.unwrap_or("unknown").to_owned(),
             graph: chosen.graph.clone(),
-            graph_bytes: contents.bytes,
+            graph_bytes: contents.bytes(),
             weights: contents.weights,
             max_tokens: max_tokens(path, &config)?,
             pooling,
