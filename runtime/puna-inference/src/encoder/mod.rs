@@ -39,7 +39,8 @@ pub struct EncoderOptions {
     pub long: LongInput,
     /// The longest input in tokens, where it is to be less than the model's.
     pub max_tokens: Option<usize>,
-    /// Most tokens of a batch, padding included: bounds memory.
+    /// Most tokens of a batch, padding included, unless one text has more: bounds memory, and what a layer computes stays in
+    /// the processor's caches.
     pub batch_tokens: usize,
     /// Most requests that wait.
     pub queue: usize,
@@ -52,7 +53,7 @@ impl Default for EncoderOptions {
             variant: None,
             long: LongInput::default(),
             max_tokens: None,
-            batch_tokens: 4096,
+            batch_tokens: 1024,
             queue: 64,
         }
     }
