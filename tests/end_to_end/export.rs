@@ -168,7 +168,8 @@ fn adapters_change_what_a_model_says() {
     assert!(shown.contains("modules       14") && shown.contains("rank          4"), "{shown}");
     assert!(puna.ok(&["model", "inspect", &model]).contains("one for each request"));
     let say = |folder: &str, adapter: &[&str]| {
-        let request = ["generate", folder, "--raw", "--max-tokens", "12", "Hello."];
+        // The checkpoint's own `generation_config.json` asks for sampling.
+        let request = ["generate", folder, "--raw", "--temperature", "0", "--max-tokens", "12", "Hello."];
         puna.ok(&[&request[..], adapter].concat())
     };
     let wanted = say(&merged, &[]);
@@ -177,7 +178,7 @@ fn adapters_change_what_a_model_says() {
     assert_ne!(say(&model, &[]), wanted);
     let agent = |adapter: &str| {
         let yaml = format!(
-            "version: 1\nname: a\nmodel:\n  path: {model}\n{adapter}  options:\n    max_tokens: 12\nmemory:\n  conversation: false\n"
+            "version: 1\nname: a\nmodel:\n  path: {model}\n{adapter}  options:\n    temperature: 0\n    max_tokens: 12\nmemory:\n  conversation: false\n"
         );
         fs::write(path("agent.yaml"), yaml).expect("a file");
         puna.run(&["run", &path("agent.yaml"), "Hello.", "--json"]).stdout
