@@ -12,6 +12,7 @@
 //! last opened, sled skips that part, and keys in it can have older values or none.
 
 mod batch;
+mod export;
 mod lock;
 mod mark;
 mod sled_store;
@@ -22,6 +23,7 @@ use puna_core::Result;
 use serde::Serialize;
 
 pub use batch::Batch;
+pub use export::{Check, Imported};
 pub use sled_store::{SledStore, StoreOptions};
 
 /// Longest key, namespace included: names are short, and sled keeps keys in memory.

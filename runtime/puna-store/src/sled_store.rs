@@ -136,6 +136,18 @@ impl SledStore {
         &self.inner.path
     }
 
+    /// At most `limit` entries of any namespace, full keys from `from` on, each with its value or why it has none.
+    pub(crate) async fn page(&self, from: Vec<u8>, limit: usize) -> Result<Vec<(Vec<u8>, Result<Vec<u8>>)>> {
+        self.blocking(move |db| {
+            let read = |item: sled::Result<(sled::IVec, sled::IVec)>| {
+                let (key, value) = item.map_err(sled_error)?;
+                Ok((key.to_vec(), unseal(&key, &value)))
+            };
+            db.range(from..).take(limit).map(read).collect()
+        })
+        .await
+    }
+
     /// Runs a read off the async threads: sled waits for the disk.
     async fn blocking<T: Send + 'static>(
         &self,

@@ -1,6 +1,7 @@
 //! The store on disk.
 
 mod damage;
+mod export;
 mod kill;
 mod model;
 mod refusals;
