@@ -1,5 +1,5 @@
 //! A store as JSON Lines: a header, an entry a line in key order, and a last line that counts them, so that a file
-//! which was cut short is noticed. It is also the way out of a damaged folder.
+//! which was cut short is noticed.
 
 use std::io::{BufRead, Read, Write};
 
