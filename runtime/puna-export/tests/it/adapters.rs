@@ -57,7 +57,11 @@ async fn answer(
 ) -> (Vec<TokenScore>, u64) {
     let request = CompletionRequest {
         prompt: prompt.to_vec(),
-        options: GenerateOptions { max_tokens: Some(tokens), ..GenerateOptions::default() },
+        options: GenerateOptions {
+            max_tokens: Some(tokens),
+            temperature: Some(0.0),
+            ..GenerateOptions::default()
+        },
         ignore_end: true,
         logprobs: Some(TOP as u32),
         adapter: adapter.map(str::to_owned),
@@ -188,7 +192,12 @@ async fn beams_take_adapters() {
         let beam = Some(BeamOptions { beams: 3, ..BeamOptions::default() });
         let request = CompletionRequest {
             prompt: prompt.clone(),
-            options: GenerateOptions { max_tokens: Some(8), beam, ..GenerateOptions::default() },
+            options: GenerateOptions {
+                max_tokens: Some(8),
+                temperature: Some(0.0),
+                beam,
+                ..GenerateOptions::default()
+            },
             ignore_end: true,
             adapter: adapter.map(str::to_owned),
             ..CompletionRequest::default()

@@ -151,7 +151,11 @@ async fn distance(model: &OnnxModel, golden: &Golden) -> Distance {
 
 /// Continues tokens by exactly so many, one step a token.
 async fn answer(model: &OnnxModel, prompt: &[u32], tokens: usize) -> Vec<TokenScore> {
-    let options = GenerateOptions { max_tokens: Some(tokens as u32), ..GenerateOptions::default() };
+    let options = GenerateOptions {
+        max_tokens: Some(tokens as u32),
+        temperature: Some(0.0),
+        ..GenerateOptions::default()
+    };
     let request = CompletionRequest {
         prompt: prompt.to_vec(),
         options,

@@ -140,7 +140,8 @@ async fn first(folder: &Path, companion: CompanionUse, prompt: &[u32]) -> Vec<(u
     let options = LoadOptions { threads: Some(2), companion: Some(companion), ..LoadOptions::default() };
     let model = OnnxModel::load(&runtime, folder, options).expect("the model");
     assert_eq!(model.details().prefill_graph.is_some(), companion == CompanionUse::Prefill);
-    let options = GenerateOptions { max_tokens: Some(1), ..GenerateOptions::default() };
+    let options =
+        GenerateOptions { max_tokens: Some(1), temperature: Some(0.0), ..GenerateOptions::default() };
     let request = CompletionRequest {
         prompt: prompt.to_vec(),
         options,

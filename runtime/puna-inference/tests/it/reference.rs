@@ -163,7 +163,8 @@ type Tokens = Vec<(u32, f64)>;
 async fn continued(model: &OnnxModel, prompts: &[Vec<u32>], at_once: bool) -> (Vec<Tokens>, Usage) {
     let mut usage = Usage::default();
     let start = |prompt: &Vec<u32>| {
-        let options = GenerateOptions { max_tokens: Some(24), ..GenerateOptions::default() };
+        let options =
+            GenerateOptions { max_tokens: Some(24), temperature: Some(0.0), ..GenerateOptions::default() };
         let request =
             CompletionRequest { prompt: prompt.clone(), options, logprobs: Some(0), ..Default::default() };
         model.complete(CompletionRequest { ignore_end: true, ..request }).expect("a request")
