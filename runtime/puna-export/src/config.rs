@@ -6,7 +6,7 @@ use puna_core::{Error, ErrorKind, Result};
 use serde::Deserialize;
 
 use crate::{
-    files,
+    EncoderConfig, files,
     rope::{RawRope, Rope},
 };
 
@@ -201,10 +201,15 @@ impl DecoderConfig {
         let name = head.model_type.unwrap_or_default();
         let architecture =
             Architecture::ALL.into_iter().find(|known| known.name() == name).ok_or_else(|| {
-                let known: Vec<_> =
-                    Architecture::ALL.iter().map(|known| format!("`{}`", known.name())).collect();
+                let quoted = |names: Vec<&str>| {
+                    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+                };
+                let decoders = quoted(Architecture::ALL.iter().map(|known| known.name()).collect());
+                let encoders = quoted(EncoderConfig::supported());
                 let shown: String = name.chars().take(60).collect();
-                Error::invalid_input(format!("`model_type` is `{shown}`; supported are {}", known.join(", ")))
+                Error::invalid_input(format!(
+                    "`model_type` is `{shown}`; supported are the decoders {decoders} and the encoders {encoders}"
+                ))
             })?;
         let raw: Raw = serde_json::from_slice(json).map_err(not_json)?;
         Self::check(architecture, raw)

@@ -131,8 +131,8 @@ fn check_config(case: &str, changes: Value, told: &str) {
 
 #[test]
 fn configurations_that_no_model_has_are_refused() {
-    check_config("llama", json!({"model_type": "gpt2"}), "supported are `llama`, `mistral`");
-    check_config("llama", json!({"model_type": null}), "supported are");
+    check_config("llama", json!({"model_type": "gpt2"}), "supported are the decoders `llama`, `mistral`");
+    check_config("llama", json!({"model_type": null}), "and the encoders `bert`");
     check_config("llama", json!({"hidden_size": "big"}), "expected u64");
     check_config("llama", json!({"hidden_size": 0}), "`hidden_size` is `0`");
     check_config("llama", json!({"vocab_size": 1_u64 << 40}), "`vocab_size` is `1099511627776`");
