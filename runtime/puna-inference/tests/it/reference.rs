@@ -203,7 +203,7 @@ fn check_tokens(case: &str, found: &[Tokens], expected: &[Tokens]) {
         assert_eq!(found.len(), expected.len(), "{case} {number}");
         for (place, (found, expected)) in found.iter().zip(expected).enumerate() {
             let off = (found.1 - expected.1).abs();
-            assert!(off < 2e-3, "{case} {number} at {place}: {found:?} {expected:?}");
+            assert!(off < 1e-4, "{case} {number} at {place}: {found:?} {expected:?}");
             if found.0 != expected.0 {
                 break;
             }
