@@ -190,7 +190,7 @@ impl DecoderConfig {
     /// use puna_export::DecoderConfig;
     ///
     /// let error = DecoderConfig::parse(br#"{"model_type": "gpt2"}"#).unwrap_err();
-    /// assert!(error.to_string().starts_with("`model_type` is `gpt2`; supported are `llama`"));
+    /// assert!(error.to_string().starts_with("`model_type` is `gpt2`; supported are the decoders `llama`"));
     /// ```
     ///
     /// # Errors
