@@ -193,12 +193,16 @@ impl Agent {
             if input.role != Role::User {
                 return Err(Error::invalid_input("a turn begins with a message of the role `user`"));
             }
+            // The agent's own form was checked when it was made.
+            let other = options.output.is_some() || options.tool_choice.is_some();
             let form = TurnForm {
                 output: options.output.or_else(|| inner.form.output.clone()),
                 tool_choice: options.tool_choice.unwrap_or_else(|| inner.form.tool_choice.clone()),
                 parallel_tool_calls: options.parallel_tool_calls.unwrap_or(inner.form.parallel_tool_calls),
             };
-            check(&form, &inner.toolbox)?;
+            if other {
+                check(&form, &inner.toolbox)?;
+            }
             let mut driver = Driver::open(inner, session, options.cancel, emitter).await?;
             let goes_on = match options.unfinished {
                 _ if driver.conversation.unfinished().is_none() => true,

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::{
     Architecture, ExportOptions,
-    checkpoint::{Checkpoint, Source, listed},
+    checkpoint::{Checkpoint, Source},
     config::{DecoderConfig, MAX_CONTEXT},
     decoder::{self, Form},
     folder::{self, Making},
@@ -72,15 +72,7 @@ pub fn export(
     let merged = options.merge.as_deref().map(|adapter| Merged::new(&source, adapter)).transpose()?;
     let weights: &dyn Source = merged.as_ref().map_or(&source as _, |merged| merged as _);
     let planned = plan(&config, weights, options)?;
-    let unused: Vec<&str> = source.unused().into_iter().filter(|name| !is_needless(name, &config)).collect();
-    if !unused.is_empty() {
-        return Err(Error::invalid_input(format!(
-            "the checkpoint in `{}` has {}, which a `{}` does not have",
-            checkpoint.display(),
-            listed(&unused),
-            config.architecture.name()
-        )));
-    }
+    source.check_used(|name| is_needless(name, &config), config.architecture.name())?;
     write(&config, &generation, weights, &planned, out, options, progress, |making| {
         making.copy_from(checkpoint)
     })

@@ -198,10 +198,20 @@ impl Source for Checkpoint {
 }
 
 impl Checkpoint {
-    /// The tensors that nobody asked for.
-    pub(crate) fn unused(&self) -> Vec<&str> {
+    /// Refuses tensors that nobody asked for, but for needless ones: the model would not be the checkpoint's.
+    pub(crate) fn check_used(&self, is_needless: impl Fn(&str) -> bool, model_type: &str) -> Result<()> {
         let used = self.used.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        self.names().into_iter().filter(|name| !used.contains(*name)).collect()
+        let left = |name: &&str| !used.contains(*name) && !is_needless(name);
+        let unused: Vec<&str> = self.names().into_iter().filter(left).collect();
+        if unused.is_empty() {
+            return Ok(());
+        }
+        let folder = self.files.first().and_then(|(file, _)| file.parent()).unwrap_or(Path::new("."));
+        Err(Error::invalid_input(format!(
+            "the checkpoint in `{}` has {}, which a `{model_type}` does not have",
+            folder.display(),
+            listed(&unused)
+        )))
     }
 }
 

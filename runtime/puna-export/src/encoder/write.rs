@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::EncoderConfig;
 use crate::{
     ExportReport, Progress, Weights,
-    checkpoint::{Checkpoint, Source, listed},
+    checkpoint::{Checkpoint, Source},
     files,
     folder::Making,
     plan::Plan,
@@ -92,15 +92,7 @@ pub fn export_encoder(
     let mut plan = Plan::default();
     let file = plan.file(&format!("{GRAPH}.data"));
     let graph = super::graph(&config, &source, int8, file, &mut plan)?;
-    let unused: Vec<&str> = source.unused().into_iter().filter(|name| !is_needless(name, &config)).collect();
-    if !unused.is_empty() {
-        return Err(Error::invalid_input(format!(
-            "the checkpoint in `{}` has {}, which a `{}` does not have",
-            checkpoint.display(),
-            listed(&unused),
-            config.model_type
-        )));
-    }
+    source.check_used(|name| is_needless(name, &config), &config.model_type)?;
     let making = Making::begin(out)?;
     making.copy_from(checkpoint)?;
     for name in COPIED {
