@@ -162,10 +162,12 @@ impl Adapters {
 
 /// A graph multiplies a product's two tensors: one without the other, or of another rank, would fail in every step.
 fn check_ranks(tensors: &[(String, Buffer, Vec<usize>)]) -> Result<()> {
-    for (name, _, shape) in tensors {
+    let shapes: BTreeMap<&str, &[usize]> =
+        tensors.iter().map(|(name, _, shape)| (&**name, &shape[..])).collect();
+    for (name, shape) in &shapes {
         let Some((product, end)) = name.rsplit_once(".lora_A") else { continue };
         let other = format!("{product}.lora_B{end}");
-        let found = tensors.iter().find(|(name, ..)| *name == other).map(|(_, _, shape)| &shape[..]);
+        let found = shapes.get(&*other).copied();
         if shape.last() != found.and_then(<[usize]>::first) {
             return Err(Error::invalid_input(format!(
                 "`{name}` is {shape:?} and `{other}` is {found:?}; both must be there and of one rank"
@@ -233,13 +235,14 @@ fn parse(bytes: &[u8]) -> Result<Vec<Parameter<'_>>, String> {
         return Err(format!("it has {count} tensors, more than {MAX_PARAMETERS}"));
     }
     let mut parameters: Vec<Parameter> = Vec::new();
+    let mut names = BTreeSet::new();
     let mut total = 0_usize;
     for index in 0..count {
         let table = reader.follow(reader.after(list, 4 + 4 * index)?)?;
         let parameter = parameter(reader, table).map_err(|what| format!("tensor {index} {what}"))?;
         // Tables may point at the same bytes: what is copied is bounded by the file all the same.
         total = total.saturating_add(parameter.data.len());
-        if total > bytes.len() || parameters.iter().any(|other| other.name == parameter.name) {
+        if total > bytes.len() || !names.insert(parameter.name) {
             return Err(format!("tensor {index} is there twice"));
         }
         parameters.push(parameter);
