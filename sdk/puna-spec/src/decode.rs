@@ -9,7 +9,7 @@ use std::{
 use puna_core::{BeamOptions, DryOptions, GenerateOptions};
 
 use crate::{
-    AgentLimits, AgentSpec, CompanionPolicy, Diagnostic, Diagnostics, Grant, HistoryPolicy, MAX_FILE_BYTES,
+    AgentLimits, AgentSpec, CompanionPolicy, Diagnostic, Diagnostics, HistoryPolicy, MAX_FILE_BYTES,
     MemorySpec, ModelSpec, PluginLimits, PluginSpec, Version,
     diagnostic::lines,
     node::{self, Kind, Node, Place, quote},
@@ -305,12 +305,12 @@ impl Decoder<'_> {
         let mut f = self.fields(node, "a tool")?;
         let plugin = self.required(&mut f, "plugin", None).and_then(|node| self.path(node));
         let functions = self.optional(f.take("functions"), Self::functions);
-        let grants = self
-            .optional(f.take("grants"), |d, n| d.list(n, |d, n| d.word(n, &[("clock", Grant::Clock)])))
-            .unwrap_or_default();
+        let grants = self.optional(f.take("grants"), |d, n| d.list(n, Self::grant)).unwrap_or_default();
+        let config = self.optional(f.take("config"), Self::json).unwrap_or_default();
+        let reuse = self.optional(f.take("reuse"), Self::count);
         let limits = self.optional(f.take("limits"), Self::plugin_limits).unwrap_or_default();
         self.finish(f);
-        Some(PluginSpec { plugin: plugin?, functions, grants, limits })
+        Some(PluginSpec { plugin: plugin?, functions, grants, config, reuse, limits })
     }
 
     fn functions(&mut self, node: &Node) -> Option<Vec<String>> {
@@ -338,7 +338,13 @@ impl Decoder<'_> {
         let limits = PluginLimits {
             memory: self.optional(f.take("memory"), Self::unit),
             time: self.optional(f.take("time"), Self::unit),
+            cpu: self.optional(f.take("cpu"), Self::unit),
             result: self.optional(f.take("result"), Self::unit),
+            http_requests: self.optional(f.take("http_requests"), Self::count),
+            http_bytes: self.optional(f.take("http_bytes"), Self::unit),
+            file_bytes: self.optional(f.take("file_bytes"), Self::unit),
+            generate_tokens: self.optional(f.take("generate_tokens"), Self::count),
+            sql_rows: self.optional(f.take("sql_rows"), Self::count),
         };
         self.finish(f);
         Some(limits)
@@ -380,9 +386,9 @@ fn is_device(text: &str) -> bool {
 }
 
 /// What [`is_name`] wants, for messages.
-const NAME_FORM: &str = "1 to 64 letters, digits, `-` and `_`";
+pub(crate) const NAME_FORM: &str = "1 to 64 letters, digits, `-` and `_`";
 
-fn is_name(text: &str) -> bool {
+pub(crate) fn is_name(text: &str) -> bool {
     (1..=MAX_NAME_CHARS).contains(&text.len())
         && text.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'_' || c == b'-')
 }
