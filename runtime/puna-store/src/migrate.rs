@@ -32,15 +32,18 @@ const PIECE_ENTRIES: usize = 10_000;
 /// under a later key, which it would come to see too, it must know again and keep.
 pub(crate) type Step = fn(&str, &[u8], &[u8]) -> Result<Change>;
 
+/// Namespace, key and value of an entry.
+pub(crate) type Placed = (String, Vec<u8>, Vec<u8>);
+
 /// What becomes of an entry.
 #[derive(Debug)]
 pub(crate) enum Change {
     /// It stays as it is.
     #[cfg_attr(not(test), expect(dead_code, reason = "no step so far"))]
     Keep,
-    /// These take its place, or none: namespace, key and value.
+    /// These take its place, or none.
     #[cfg_attr(not(test), expect(dead_code, reason = "no step so far"))]
-    Replace(Vec<(String, Vec<u8>, Vec<u8>)>),
+    Replace(Vec<Placed>),
 }
 
 /// The version of the data; none of a store that is new.
@@ -60,12 +63,7 @@ pub(crate) fn migrate(db: &sled::Db, log: &File) -> Result<()> {
 }
 
 /// An entry of an export of version `from`, in this version.
-pub(crate) fn migrate_entry(
-    from: u32,
-    namespace: &str,
-    key: &[u8],
-    value: &[u8],
-) -> Result<Vec<(String, Vec<u8>, Vec<u8>)>> {
+pub(crate) fn migrate_entry(from: u32, namespace: &str, key: &[u8], value: &[u8]) -> Result<Vec<Placed>> {
     let mut entries = vec![(namespace.to_owned(), key.to_vec(), value.to_vec())];
     for step in STEPS.iter().skip(from.saturating_sub(1) as usize) {
         let mut after = Vec::new();
