@@ -3,6 +3,8 @@
 mod compact;
 mod damage;
 mod export;
+mod faults;
+mod fixture;
 mod kill;
 mod model;
 mod refusals;
