@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::{
     SledStore,
-    files::{self, sled_error},
+    files::{self, Db, sled_error},
     generation::Generation,
     mark::Mark,
     seal::unseal,
@@ -68,7 +68,7 @@ impl SledStore {
 
 /// The next generation of a store's data, whole and on the disk, though not yet the current one.
 pub(crate) struct Rewritten {
-    pub(crate) db: sled::Db,
+    pub(crate) db: Db,
     pub(crate) generation: Generation,
     pub(crate) entries: u64,
 }
@@ -99,7 +99,7 @@ fn write(
     count: u64,
     cache_bytes: u64,
     progress: &mut OnProgress,
-) -> Result<(sled::Db, u64)> {
+) -> Result<(Db, u64)> {
     files::make_folder(folder)?;
     let to = files::open(folder, cache_bytes)?;
     let (mut batch, mut bytes, mut entries) = (sled::Batch::default(), 0, 0);

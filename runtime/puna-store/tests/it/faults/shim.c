@@ -2,7 +2,6 @@
  *
  * PUNA_FAULT_FOLDER  the folder
  * PUNA_FAULT_KIND    write-eio, write-enospc, write-torn (half is written, then there is no space), write-short (half is
- *                    written, which is no error), sync-eio, read-eio
  * PUNA_FAULT_FIRST   the first call of the kind that fails, from 0
  * PUNA_FAULT_COUNT   how many fail, one after the other
  */
@@ -108,8 +107,28 @@ int sync_file_range(int fd, off64_t from, off64_t count, unsigned int flags) {
     return ((int (*)(int, off64_t, off64_t, unsigned int))next("sync_file_range"))(fd, from, count, flags);
 }
 
+static atomic_long spot_calls;
+
+/* Whether a read of these bytes fails. */
+static int failed_read(int fd, size_t size, off64_t at) {
+    const char *kind = getenv("PUNA_FAULT_KIND");
+    if (fault(fd, "read") != NULL) return 1;
+    if (kind == NULL || strcmp(kind, "spot-eio") != 0 || !below_folder(fd)) return 0;
+    off64_t spot = atol(getenv("PUNA_FAULT_FIRST"));
+    if (spot < at || spot >= at + (off64_t)size) return 0;
+    return atomic_fetch_add(&spot_calls, 1) < atol(getenv("PUNA_FAULT_COUNT"));
+}
+
+ssize_t read(int fd, void *bytes, size_t size) {
+    if (failed_read(fd, size, lseek(fd, 0, SEEK_CUR))) {
+        errno = EIO;
+        return -1;
+    }
+    return ((ssize_t (*)(int, void *, size_t))next("read"))(fd, bytes, size);
+}
+
 ssize_t pread64(int fd, void *bytes, size_t size, off64_t at) {
-    if (fault(fd, "read") != NULL) {
+    if (failed_read(fd, size, at)) {
         errno = EIO;
         return -1;
     }
