@@ -49,7 +49,7 @@ async fn write(folder: &Path, acknowledged: &mut u64) -> Result<(), Error> {
         store.commit(batch(0, number)).await?;
         println!("wrote 0 {number}");
         *acknowledged += 1;
-        if *acknowledged % COMPACT_EVERY == 0
+        if acknowledged.is_multiple_of(COMPACT_EVERY)
             && let Err(error) = store.compact(|_| {}).await
         {
             println!("failed {} {}", error.kind().as_str(), error.report());
