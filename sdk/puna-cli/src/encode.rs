@@ -284,7 +284,8 @@ pub(crate) fn inspect(path: &Path, variant: Option<&str>, as_json: bool) -> Resu
     line("longest text", &format!("{} tokens", folder.max_tokens))?;
     if folder.labels.is_empty() {
         let length = if folder.normalise { "scaled to a length of 1" } else { "as they come" };
-        line("embeddings", &format!("{:?} of the tokens, {length}", folder.pooling).to_lowercase())?;
+        let ways: Vec<String> = folder.pooling.iter().map(crate::model::named).collect();
+        line("embeddings", &format!("{} of the tokens, {length}", ways.join(" and ")))?;
         for (name, prompt) in [("queries", &folder.query_prompt), ("documents", &folder.document_prompt)] {
             if !prompt.is_empty() {
                 line(name, &format!("behind {prompt:?}"))?;

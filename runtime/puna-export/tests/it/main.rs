@@ -7,6 +7,7 @@ mod encoders;
 mod folders;
 mod quantised;
 mod refused;
+mod sentences;
 
 use std::{
     fs,

@@ -6,6 +6,7 @@ mod cache;
 mod companion;
 mod constrained;
 mod dialects;
+mod encoders;
 mod folders;
 mod generate;
 mod prefix;

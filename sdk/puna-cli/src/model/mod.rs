@@ -152,6 +152,6 @@ fn show(inspection: &Inspection) -> Result<()> {
 }
 
 /// What JSON calls a value.
-fn named(value: &impl Serialize) -> String {
+pub(crate) fn named(value: &impl Serialize) -> String {
     serde_json::to_value(value).ok().and_then(|value| Some(value.as_str()?.to_owned())).unwrap_or_default()
 }
