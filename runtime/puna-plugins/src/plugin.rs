@@ -154,6 +154,11 @@ impl ReadyPlugin {
         &self.0.loaded.inspection.manifest
     }
 
+    /// What the component is: its manifest, digest and surface.
+    pub fn inspection(&self) -> &Inspection {
+        &self.0.loaded.inspection
+    }
+
     /// The plugin's functions as tools, in the manifest's order.
     ///
     /// # Errors

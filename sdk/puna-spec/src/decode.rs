@@ -48,6 +48,27 @@ pub(crate) fn read(path: &Path) -> puna_core::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// One grant, as a list of grants has it.
+pub(crate) fn grant(text: &str) -> Result<crate::Grant, Diagnostics> {
+    let fail = |diagnostics: Vec<Diagnostic>| Diagnostics {
+        file: "grant".to_owned(),
+        diagnostics,
+        more: 0,
+        text: text.to_owned(),
+    };
+    let root = match node::parse(text) {
+        Ok(Some(root)) => root,
+        Ok(None) => return Err(fail(vec![Place::at(1, 1).says("the grant is empty")])),
+        Err(diagnostic) => return Err(fail(vec![*diagnostic])),
+    };
+    let lines = lines(text);
+    let mut decoder = Decoder::new(&crate::environment::of_process, &lines);
+    match decoder.grant(&root) {
+        Some(grant) if decoder.diagnostics.is_empty() => Ok(grant),
+        _ => Err(fail(decoder.diagnostics)),
+    }
+}
+
 pub(crate) fn decode(
     content: &[u8],
     name: &str,

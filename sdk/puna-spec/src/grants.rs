@@ -99,6 +99,24 @@ pub struct DatabaseRule {
     pub tables: Option<Vec<String>>,
 }
 
+/// Reads a grant that stands alone, as one of a list: `clock`, `http: [https://example.com]`.
+///
+/// # Errors
+/// Invalid input whose message is the rendered diagnostics.
+///
+/// ```
+/// use puna_spec::Grant;
+/// assert_eq!("clock".parse::<Grant>().unwrap(), Grant::Clock);
+/// assert!(matches!("files: {notes: {path: ./notes}}".parse::<Grant>().unwrap(), Grant::Files(_)));
+/// ```
+impl std::str::FromStr for Grant {
+    type Err = puna_core::Error;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        crate::decode::grant(text).map_err(puna_core::Error::from)
+    }
+}
+
 impl Grant {
     /// Makes relative paths paths from `folder`.
     pub(crate) fn resolve(&mut self, folder: &std::path::Path) {
