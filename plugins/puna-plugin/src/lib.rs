@@ -289,9 +289,11 @@ macro_rules! config {
     ($config:ty) => {
         #[cfg(target_arch = "wasm32")]
         mod __puna_config {
+            use super::*;
+
             $crate::__describe!(
                 puna_describe_configuration,
-                $crate::__private::schema_of_arguments::<super::$config>()
+                $crate::__private::schema_of_arguments::<$config>()
             );
         }
     };
