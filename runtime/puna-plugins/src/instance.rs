@@ -18,7 +18,7 @@ const RESULT_OVERHEAD_BYTES: usize = 64 << 10;
 
 /// Most bytes that a guest hands over in one crossing, where its result may not be longer: a request with its body,
 /// changes of the store, a file.
-const MAX_CROSSING_BYTES: usize = 8 << 20;
+const MAX_CROSSING_BYTES: usize = 6 << 20;
 
 tokio::task_local! {
     /// How many calls the present one is inside of.

@@ -81,7 +81,7 @@ impl Plugin {
         let misfit = |interface: &str| {
             let interface = interface.to_owned();
             move |error: wasmtime::Error| {
-                Error::invalid_input(format!("its `{interface}` do not fit the contract: {error:#}"))
+                Error::invalid_input(format!("its export `{interface}` does not fit the contract: {error:#}"))
             }
         };
         let manifest = &inspection.manifest;
@@ -119,6 +119,9 @@ impl Plugin {
     pub fn ready(&self, setup: Setup) -> Result<ReadyPlugin> {
         let Setup { grants, limits, config, services, reuse, space } = setup;
         let name = &self.0.name;
+        // Nothing said is an empty configuration: the schema tells whether that will do.
+        let unsaid = config.is_null() && self.0.configuration.is_some();
+        let config = if unsaid { Value::Object(serde_json::Map::new()) } else { config };
         match &self.0.configuration {
             Some(schema) => schema::check(schema, &config, ToolErrorKind::InvalidInput).map_err(|error| {
                 Error::invalid_input(format!("the configuration of plugin `{name}`: {error}"))

@@ -160,6 +160,7 @@ impl Decoder<'_> {
                 Word::Generate => Grant::Generate,
             });
         }
+        let told = self.diagnostics.len();
         let mut f = self.fields(node, "a grant")?;
         let grants = [
             self.optional(f.take("http"), |d, n| d.list(n, Self::http_rule)).map(Grant::Http),
@@ -172,7 +173,13 @@ impl Decoder<'_> {
         let mut grants = grants.into_iter().flatten();
         match (grants.next(), grants.next()) {
             (Some(grant), None) => Some(grant),
-            (None, _) => None,
+            (None, _) => {
+                if self.diagnostics.len() == told {
+                    let help = "known: http, secrets, files, sql, each with its extent".to_owned();
+                    self.report_help(node.place, "a grant of nothing", Some(help));
+                }
+                None
+            }
             (Some(_), Some(_)) => {
                 let help = "begin each with `- ` on a line of its own".to_owned();
                 self.report_help(node.place, "several grants in one", Some(help));

@@ -221,6 +221,8 @@ fn told(error: &rusqlite::Error) -> types::Error {
     use rusqlite::ErrorCode;
     let kind = match error {
         rusqlite::Error::MultipleStatement => types::ErrorKind::Denied,
+        // Of a function SQLite says it in words alone.
+        _ if error.to_string().contains("not authorized") => types::ErrorKind::Denied,
         _ => match error.sqlite_error_code() {
             Some(ErrorCode::AuthorizationForStatementDenied | ErrorCode::ReadOnly) => {
                 types::ErrorKind::Denied
