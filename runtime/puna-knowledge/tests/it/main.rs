@@ -1,0 +1,4 @@
+//! Knowledge bases through their public interface.
+
+mod split;
+mod support;
