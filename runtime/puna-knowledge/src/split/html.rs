@@ -37,7 +37,7 @@ const PARTS: [&str; 8] = ["li", "tr", "dt", "dd", "caption", "thead", "tbody", "
 pub(super) fn borders(text: &str) -> Vec<Border> {
     let mut borders = Vec::new();
     let mut tags = Vec::new();
-    for tag in (Tags { text, at: 0 }) {
+    for tag in Tags::new(text) {
         if let Some(rank) = rank(tag.name) {
             // A closing tag belongs to what it closes.
             let at = if tag.closes { tag.end } else { tag.start };
@@ -59,6 +59,11 @@ pub(super) fn borders(text: &str) -> Vec<Border> {
     all
 }
 
+/// Whether an element stands for itself: a heading or another block.
+pub(crate) fn is_block(name: &str) -> bool {
+    rank(name).is_some_and(|rank| rank <= BLOCK)
+}
+
 fn rank(name: &str) -> Option<u8> {
     let is = |known: &&str| name.eq_ignore_ascii_case(known);
     match name.as_bytes() {
@@ -69,17 +74,24 @@ fn rank(name: &str) -> Option<u8> {
     }
 }
 
-struct Tag<'a> {
-    name: &'a str,
-    closes: bool,
-    start: usize,
-    end: usize,
+pub(crate) struct Tag<'a> {
+    /// Empty for a comment.
+    pub(crate) name: &'a str,
+    pub(crate) closes: bool,
+    pub(crate) start: usize,
+    pub(crate) end: usize,
 }
 
 /// The tags and comments of a text, in order. What is not closed is none.
-struct Tags<'a> {
+pub(crate) struct Tags<'a> {
     text: &'a str,
     at: usize,
+}
+
+impl<'a> Tags<'a> {
+    pub(crate) fn new(text: &'a str) -> Self {
+        Self { text, at: 0 }
+    }
 }
 
 impl<'a> Iterator for Tags<'a> {

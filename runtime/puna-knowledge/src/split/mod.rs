@@ -16,6 +16,7 @@ use std::{ops::Range, sync::Arc};
 use puna_core::{Embedder, Error, Result};
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::html::{Tags, is_block};
 pub use self::measure::{CharacterMeasure, FunctionMeasure, Measure, TokenMeasure, WordMeasure};
 use self::{border::Border, pack::Packer};
 
@@ -77,7 +78,7 @@ pub enum Unit {
 }
 
 /// What a document's text is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Format {
     /// Text without a structure that is known.
