@@ -23,7 +23,7 @@ pub(crate) enum Command {
     Run(RunArgs),
     /// Talk with an agent; Ctrl-C stops an answer, Ctrl-D leaves
     Chat(ChatArgs),
-    /// List, show, export, import and delete conversations
+    /// List, show, fork, export, import and delete conversations
     Sessions(SessionsArgs),
     /// Check, export, import, measure and compact the data folder
     Store(StoreArgs),
@@ -117,6 +117,25 @@ pub(crate) enum SessionsCommand {
     List,
     /// The messages of one
     Show {
+        /// The conversation's name
+        session: String,
+    },
+    /// Begin one that goes on from another
+    #[command(after_help = "\
+Examples:
+  puna sessions fork lunch dinner
+  puna sessions fork lunch dinner --turn 2")]
+    Fork {
+        /// The conversation to go on from
+        session: String,
+        /// The new one's name
+        name: String,
+        /// The last turn that they have in common, from 1 [default: the last finished one]
+        #[arg(long, value_name = "NUMBER")]
+        turn: Option<u64>,
+    },
+    /// Those that go on from one, directly or from one that does
+    Branches {
         /// The conversation's name
         session: String,
     },
