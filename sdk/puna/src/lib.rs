@@ -41,6 +41,7 @@ mod doctor;
 mod embedder;
 mod function_tool;
 mod output;
+mod setup;
 mod stack;
 
 pub use doctor::{AgentReport, Doctor, Finding, Folder, Machine, StoreReport, doctor};
@@ -55,4 +56,5 @@ pub use puna_export as export;
 pub use puna_inference as inference;
 pub use puna_plugins as plugins;
 pub use puna_spec::{AgentSpec, ByteSize, OutputSpec, SchemaSpec};
+pub use setup::SetupProgress;
 pub use stack::{AgentBuilder, Stack, StackBuilder, check_plugins};
