@@ -253,6 +253,17 @@ impl ProvisionProgress {
     }
 }
 
+impl fmt::Display for ProvisionProgress {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self, self.line()) {
+            (Self::Received { done, total }, _) => {
+                write!(formatter, "{} of {} MB", done / 1_000_000, total.div_ceil(1_000_000))
+            }
+            (_, line) => formatter.write_str(&line.unwrap_or_default()),
+        }
+    }
+}
+
 /// Looks for a usable library and installs nothing.
 ///
 /// # Errors

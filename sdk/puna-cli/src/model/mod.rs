@@ -45,6 +45,14 @@ pub(crate) fn open(folder: &Path, options: LoadOptions) -> Result<OnnxModel> {
     OnnxModel::load(&runtime, folder, options)
 }
 
+/// Loads the adapter that is asked for, where it is a file's; one in the model's folder is found by its name.
+pub(crate) fn load_adapter(model: &OnnxModel, adapter: Option<&str>) -> Result<()> {
+    match adapter.filter(|name| Path::new(name).is_file()) {
+        Some(file) => model.load_adapter(file, Path::new(file)),
+        None => Ok(()),
+    }
+}
+
 impl LoadArgs {
     pub(crate) fn options(&self) -> LoadOptions {
         let defaults = LoadOptions::default();
