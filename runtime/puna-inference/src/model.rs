@@ -11,7 +11,7 @@ use puna_core::{
     CancellationToken, Constraint, Error, ErrorKind, GenerateOptions, GenerateRequest, Message, Model,
     ModelEvent, ModelInfo, ModelStream, Result, TokenScore, ToolChoice, ToolSchema,
 };
-use puna_text::{AnswerForm, ChatTemplate, ConstraintCompiler, Matcher, Tokenizer};
+use puna_text::{AnswerForm, ChatTemplate, ConstraintCompiler, Matcher, RenderOptions, Tokenizer};
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 
@@ -19,7 +19,7 @@ use crate::{
     LoadOptions, ModelDetails, Perplexity, Runtime, Sampler,
     adapter::{Adapter, Adapters},
     beam,
-    engine::{EachLogits, Engine, EngineStatus, Generate, Job, Score, Task},
+    engine::{Calls, EachLogits, Engine, EngineStatus, Generate, Job, Score, Task},
     load::{self, Loaded, default_budget},
     prefix,
     score::{Window, windows},
@@ -119,7 +119,10 @@ impl OnnxModel {
                 format!("the model `{}` has no chat template; only texts can be continued", self.info.name),
             )
         })?;
-        let prompt = template.render(&request.messages, &request.tools)?;
+        let prompt = template.render(
+            &request.messages,
+            &RenderOptions { tools: &request.tools, ..RenderOptions::default() },
+        )?;
         self.tokenizer.encode_prompt(&prompt)
     }
 
@@ -495,7 +498,11 @@ impl OnnxModel {
         }
         let matcher = self.matcher(&request)?;
         let adapter = request.adapter.as_deref().map(|name| self.adapters.get(name)).transpose()?;
-        let calls = !request.tools.is_empty() && request.tool_choice != ToolChoice::None;
+        let callable = !request.tools.is_empty() && request.tool_choice != ToolChoice::None;
+        let calls = callable.then(|| Calls {
+            dialect: self.details.dialect,
+            tools: request.tools.iter().map(|tool| tool.name.clone()).collect(),
+        });
         let (events, receiver) = mpsc::unbounded_channel();
         self.engine.submit(Job {
             cancel: request.cancel,
@@ -508,7 +515,7 @@ impl OnnxModel {
                 beam: request.options.beam,
                 matcher,
                 stop: request.options.stop,
-                calls: calls.then_some(self.details.dialect),
+                calls,
                 ignore_end,
                 logprobs: request.logprobs.map(|top| top as usize),
                 events,

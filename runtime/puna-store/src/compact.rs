@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::{
     SledStore,
-    files::{self, sled_error},
+    files::{self, Db, sled_error},
     generation::Generation,
     mark::Mark,
     seal::unseal,
@@ -68,7 +68,7 @@ impl SledStore {
 
 /// The next generation of a store's data, whole and on the disk, though not yet the current one.
 pub(crate) struct Rewritten {
-    pub(crate) db: sled::Db,
+    pub(crate) db: Db,
     pub(crate) generation: Generation,
     pub(crate) entries: u64,
 }
@@ -99,10 +99,10 @@ fn write(
     count: u64,
     cache_bytes: u64,
     progress: &mut OnProgress,
-) -> Result<(sled::Db, u64)> {
+) -> Result<(Db, u64)> {
     files::make_folder(folder)?;
     let to = files::open(folder, cache_bytes)?;
-    let (mut batch, mut bytes, mut entries) = (sled::Batch::default(), 0, 0);
+    let (mut batch, mut bytes, mut entries) = (sled::Batch::default(), 0, 0_u64);
     for item in from.iter() {
         let (key, sealed) = item.map_err(sled_error)?;
         // Damage is not copied: whoever has a copy of the folder can still mend it.
@@ -115,7 +115,7 @@ fn write(
             to.flush().map_err(sled_error)?;
             bytes = 0;
         }
-        if entries % PROGRESS_ENTRIES == 0 {
+        if entries.is_multiple_of(PROGRESS_ENTRIES) {
             progress(CompactProgress { stage: CompactStage::Writing, entries });
         }
     }
@@ -149,7 +149,7 @@ fn verify(from: &sled::Db, to: &sled::Db, progress: &mut OnProgress) -> Result<(
             (Some((key, _)), _) | (None, Some((key, _))) => return Err(differ(&key)),
         }
         entries += 1;
-        if entries % PROGRESS_ENTRIES == 0 {
+        if entries.is_multiple_of(PROGRESS_ENTRIES) {
             progress(CompactProgress { stage: CompactStage::Verifying, entries });
         }
     }

@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File},
-    io,
+    io::{self, Read},
     panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
     thread,
@@ -22,6 +22,9 @@ const SLED_FILES: [&str; 3] = [LOG_FILE, "conf", "blobs"];
 /// How sled's snapshots of its log are called, before their position.
 const SNAPSHOT_PREFIX: &str = "snap.";
 
+/// Bytes read at a time before a store is opened.
+const READ_BYTES: usize = 1 << 20;
+
 /// How long opening waits for a folder that is held: a process that is being started shares its parent's locks for
 /// an instant, so a folder just closed can still seem held.
 const LOCK_PATIENCE: Duration = Duration::from_millis(250);
@@ -29,8 +32,34 @@ const LOCK_PATIENCE: Duration = Duration::from_millis(250);
 /// How often a held folder is tried.
 const LOCK_PAUSE: Duration = Duration::from_millis(10);
 
+/// sled in a folder. Closing it writes, and sled panics where that fails: what was acknowledged is on the disk by then,
+/// so that it is only told.
+#[derive(Debug)]
+pub(crate) struct Db(Option<sled::Db>);
+
+impl std::ops::Deref for Db {
+    type Target = sled::Db;
+
+    fn deref(&self) -> &sled::Db {
+        self.0.as_ref().expect("it is there until it is dropped")
+    }
+}
+
+impl Drop for Db {
+    fn drop(&mut self) {
+        let db = self.0.take();
+        if catch_unwind(AssertUnwindSafe(|| drop(db))).is_err() {
+            tracing::warn!("the store could not write while it was closed; what was acknowledged is safe");
+        }
+    }
+}
+
 /// Opens sled in a folder.
-pub(crate) fn open(folder: &Path, cache_bytes: u64) -> Result<sled::Db> {
+///
+/// sled takes what it cannot read while it opens for writes that were cut short, and overwrites it: a disk that fails once
+/// would cost the data for good. So everything is read before.
+pub(crate) fn open(folder: &Path, cache_bytes: u64) -> Result<Db> {
+    read_all(folder)?;
     patiently(|| {
         let config = sled::Config::new()
             .path(folder)
@@ -40,10 +69,36 @@ pub(crate) fn open(folder: &Path, cache_bytes: u64) -> Result<sled::Db> {
         // sled panics on some damaged files; nothing of the attempt is used afterwards.
         let opened = catch_unwind(AssertUnwindSafe(|| config.open()))
             .unwrap_or(Err(sled::Error::Corruption { at: None, bt: () }));
-        opened.map_err(|error| {
+        opened.map(|db| Db(Some(db))).map_err(|error| {
             sled_error(error).context(format!("cannot open the store in `{}`", folder.display()))
         })
     })
+}
+
+/// Reads every file once, for the errors alone.
+fn read_all(folder: &Path) -> Result<()> {
+    let unreadable = |path: &Path| {
+        let path = path.to_owned();
+        move |error| Error::from_io("read", path, error)
+    };
+    let mut buffer = vec![0; READ_BYTES];
+    for entry in fs::read_dir(folder).map_err(unreadable(folder))? {
+        let path = entry.map_err(unreadable(folder))?.path();
+        if path.is_dir() {
+            continue;
+        }
+        let mut file = File::open(&path).map_err(unreadable(&path))?;
+        loop {
+            match file.read(&mut buffer) {
+                Ok(0) => break,
+                Err(error) if error.kind() != io::ErrorKind::Interrupted => {
+                    return Err(unreadable(&path)(error));
+                }
+                _ => {}
+            }
+        }
+    }
+    Ok(())
 }
 
 /// A second descriptor of sled's log, to sync it: sled's flush hands pages to the disk without waiting for it.

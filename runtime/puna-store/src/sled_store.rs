@@ -94,7 +94,7 @@ impl SledStore {
                 path.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new(".")),
             )?;
         }
-        let db = Arc::new(RwLock::new(db));
+        let db = Arc::new(RwLock::new(Arc::new(db)));
         let writer = Writer::start(Target {
             store: path.to_owned(),
             generation,

@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use crate::{
     Batch, Compacted,
     compact::{self, OnProgress},
-    files::{self, sled_error},
+    files::{self, Db, sled_error},
     generation::Generation,
     mark::Mark,
     seal::seal,
@@ -36,7 +36,7 @@ enum Job {
 type Failure = Arc<OnceLock<(ErrorKind, String)>>;
 
 /// sled as it is open now: a compaction changes it.
-pub(crate) type SharedDb = Arc<RwLock<sled::Db>>;
+pub(crate) type SharedDb = Arc<RwLock<Arc<Db>>>;
 
 /// The one thread that writes: batches that wait together share one flush.
 #[derive(Debug)]
@@ -220,7 +220,7 @@ impl Target {
         }
         let bytes_after = rewritten.db.size_on_disk().map_err(sled_error)?;
         (self.log, self.mark, self.generation) = (log, mark, rewritten.generation);
-        *self.db.write().unwrap_or_else(PoisonError::into_inner) = rewritten.db;
+        *self.db.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(rewritten.db);
         // Reads that began before may still hold its files, which systems other than Unix do not remove then.
         drop(old);
         if let Err(error) = self.generation.discard_others(&self.store) {
@@ -231,9 +231,9 @@ impl Target {
 }
 
 /// sled as it is open now.
-pub(crate) fn current(db: &SharedDb) -> sled::Db {
+pub(crate) fn current(db: &SharedDb) -> Arc<Db> {
     // It is only ever replaced as a whole.
-    db.read().unwrap_or_else(PoisonError::into_inner).clone()
+    Arc::clone(&db.read().unwrap_or_else(PoisonError::into_inner))
 }
 
 /// Brings what was applied to the disk, with the number of the group last, so that it is there only if all is.

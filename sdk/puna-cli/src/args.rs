@@ -4,6 +4,7 @@ use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
 use crate::encode::{ClassifyArgs, EmbedArgs, RerankArgs};
 use crate::model::{adapter::AdapterArgs, compare::CompareArgs, export::ExportArgs, random::RandomArgs};
+use crate::store::StoreArgs;
 
 /// Runs agents: a Llama in process, tools as sandboxed WebAssembly, conversations that last.
 #[derive(Debug, Parser)]
@@ -24,6 +25,8 @@ pub(crate) enum Command {
     Chat(ChatArgs),
     /// List, show, export, import and delete conversations
     Sessions(SessionsArgs),
+    /// Check, export, import, measure and compact the data folder
+    Store(StoreArgs),
     /// Check an agent's YAML
     Validate(ValidateArgs),
     /// Print the JSON Schema of agent.yaml, for editors

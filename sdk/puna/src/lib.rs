@@ -56,5 +56,6 @@ pub use puna_export as export;
 pub use puna_inference as inference;
 pub use puna_plugins as plugins;
 pub use puna_spec::{AgentSpec, ByteSize, OutputSpec, SchemaSpec};
+pub use puna_store as store;
 pub use setup::SetupProgress;
 pub use stack::{AgentBuilder, Stack, StackBuilder, check_plugins};

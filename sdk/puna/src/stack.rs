@@ -141,21 +141,31 @@ impl Stack {
         &self.0.plugins
     }
 
-    /// The conversations in the data folder, which this process then holds.
+    /// Whether something was stored in the data folder, without looking into it.
+    pub fn has_store(&self) -> bool {
+        self.0.data_dir.join(STORE_FOLDER).exists()
+    }
+
+    /// The data folder's store, which this process then holds. Blocks while it opens.
     ///
     /// # Errors
     /// [`Conflict`](ErrorKind::Conflict) when another process holds the folder, and the store's own.
-    pub fn conversations(&self) -> Result<Conversations> {
+    pub fn store(&self) -> Result<SledStore> {
         // A panic in `open` leaves `None` behind.
         let mut store = self.0.store.lock().unwrap_or_else(PoisonError::into_inner);
-        let store = match &*store {
-            Some(open) => open.clone(),
-            None => {
-                let path = self.0.data_dir.join(STORE_FOLDER);
-                store.insert(SledStore::open(&path, &StoreOptions::default())?).clone()
-            }
-        };
-        Ok(Conversations::new(Arc::new(store)))
+        if let Some(open) = &*store {
+            return Ok(open.clone());
+        }
+        let path = self.0.data_dir.join(STORE_FOLDER);
+        Ok(store.insert(SledStore::open(&path, &StoreOptions::default())?).clone())
+    }
+
+    /// The conversations in the data folder, which this process then holds.
+    ///
+    /// # Errors
+    /// Those of [`store`](Self::store).
+    pub fn conversations(&self) -> Result<Conversations> {
+        Ok(Conversations::new(Arc::new(self.store()?)))
     }
 
     /// Writes a conversation as JSON Lines.

@@ -8,7 +8,7 @@ use std::{
 use puna_core::ErrorKind;
 use puna_store::{Batch, CompactProgress, CompactStage, NamespaceStats, SledStore, Store};
 
-use crate::{SPACE, all, files_holding, folder_bytes, open, put, runtime};
+use crate::{SPACE, all, copy, files_holding, folder_bytes, open, put, runtime};
 
 /// What stands in every value that is removed.
 const SECRET: &[u8] = b"a word that must be gone";
@@ -85,19 +85,6 @@ fn it_is_read_and_written_meanwhile() {
         let store = open(folder.path()).expect("the store");
         assert_eq!(all(&store).await.expect("a scan").len(), 50 + 200);
     });
-}
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).expect("a folder");
-    for entry in fs::read_dir(from).expect("a folder") {
-        let entry = entry.expect("an entry");
-        let target = to.join(entry.file_name());
-        if entry.path().is_dir() {
-            copy(&entry.path(), &target);
-        } else {
-            fs::copy(entry.path(), target).expect("a copy");
-        }
-    }
 }
 
 /// What a compaction leaves when it is cut off between two of its steps, made by hand from the folders before and after.

@@ -3,6 +3,8 @@
 mod compact;
 mod damage;
 mod export;
+mod faults;
+mod fixture;
 mod kill;
 mod model;
 mod refusals;
@@ -33,6 +35,20 @@ fn put(keys: &[String], value: &[u8]) -> Batch {
 /// Everything in the namespace.
 async fn all(store: &SledStore) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Error> {
     store.scan(SPACE, &[], &[], usize::MAX).await
+}
+
+/// A copy of a folder.
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).expect("a folder");
+    for entry in fs::read_dir(from).expect("a folder") {
+        let entry = entry.expect("an entry");
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).expect("a copy");
+        }
+    }
 }
 
 /// Every file below a folder.
