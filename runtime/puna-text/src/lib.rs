@@ -30,5 +30,5 @@ pub use dialect::Dialect;
 pub use encoder::{Before, Encoded, EncoderTokenizer};
 pub use python_json::python_json;
 pub use stop::StopMatcher;
-pub use template::{ChatTemplate, Prompt};
+pub use template::{ChatTemplate, Prompt, RenderOptions, TemplateDocument};
 pub use tokenizer::Tokenizer;

@@ -431,7 +431,8 @@ in windows that overlap by half.
 
 Examples:
   puna score examples/models/puna-tiny \"Hello! How can I help?\"
-  puna score models/llama-3.2-1b --file book.txt --json")]
+  puna score models/llama-3.2-1b --file book.txt --json
+  puna score models/llama-3.2-1b --file book.txt --adapter concierge")]
 pub(crate) struct ScoreArgs {
     /// The model's folder
     pub folder: PathBuf,
@@ -442,6 +443,9 @@ pub(crate) struct ScoreArgs {
     pub file: Option<PathBuf>,
     #[command(flatten)]
     pub load: LoadArgs,
+    /// Score with an adapter: a name in the model's folder `adapters`, or a file
+    #[arg(long, value_name = "NAME")]
+    pub adapter: Option<String>,
     /// Also show every token's log-probability, and so many likelier ones; the text must fit the context
     #[arg(long, value_name = "COUNT")]
     pub top: Option<usize>,

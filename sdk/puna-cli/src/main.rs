@@ -15,6 +15,7 @@ mod render;
 mod run;
 mod score;
 mod sessions;
+mod setup;
 mod spec;
 mod store;
 mod time;
