@@ -9,6 +9,6 @@ commands=$(awk '/^```sh$/ { inside = 1; next } /^```$/ { inside = 0 } inside' RE
 [ "$(wc -l <<<"$commands")" -ge 18 ] || { echo "the README has fewer commands than it should"; exit 1; }
 # From a file of its own: a command that reads standard input must not read the commands after it.
 script=$(mktemp)
-trap 'rm -f "$script" lunch.jsonl' EXIT
+trap 'rm -f "$script" lunch.jsonl backup.jsonl' EXIT
 printf 'set -euxo pipefail\n%s\n' "$commands" >"$script"
 bash "$script" </dev/null

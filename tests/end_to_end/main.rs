@@ -11,6 +11,7 @@ mod model;
 mod plugin;
 mod readme;
 mod sessions;
+mod store;
 mod structured;
 mod support;
 mod wrong_input;

@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use puna_core::{Completion, Content, Message, ModelEvent, Result, Role, StopReason, ToolCallDelta, Usage};
-use puna_text::{Dialect, Parsed, ParsedEvent, StopMatcher, StreamDecoder, Tokenizer, ToolCallParser};
+use puna_text::{Parsed, ParsedEvent, StopMatcher, StreamDecoder, Tokenizer, ToolCallParser};
 
-use crate::engine::{Events, Stopped};
+use crate::engine::{Calls, Events, Stopped};
 
 /// The least time between two texts sent to a reader, who is a thread to wake: a small model writes thousands
 /// of tokens a second, and waking somebody for each costs a tenth of them. Nobody reads faster.
@@ -24,14 +24,14 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    /// An answer that ends at one of the stop strings. With a dialect, tool calls are read in it.
-    pub(crate) fn new(tokenizer: Tokenizer, stop: &[String], calls: Option<Dialect>) -> Self {
+    /// An answer that ends at one of the stop strings. With a dialect, calls of the tools so named are read in it.
+    pub(crate) fn new(tokenizer: Tokenizer, stop: &[String], calls: Option<&Calls>) -> Self {
         // Where no call is read, its marks are as little to be seen as other special tokens.
-        let marks = calls.map_or(&[][..], Dialect::marks);
+        let marks = calls.map_or(&[][..], |calls| calls.dialect.marks());
         Self {
             decoder: StreamDecoder::new(tokenizer).keeping(marks),
             stop: StopMatcher::new(stop.iter().cloned()),
-            parser: calls.map(|dialect| ToolCallParser::new(dialect, "call_")),
+            parser: calls.map(|calls| ToolCallParser::with_tools(calls.dialect, "call_", &*calls.tools)),
             text: String::new(),
             pending: Pending::default(),
             sent: None,

@@ -56,13 +56,20 @@ pub(crate) struct Generate {
     /// Whether `max_tokens` is what the caller asked for, not what the context leaves.
     pub asked: bool,
     pub stop: Vec<String>,
-    /// The dialect in which text may be a tool call.
-    pub calls: Option<Dialect>,
+    /// What calls may stand in the text.
+    pub calls: Option<Calls>,
     /// Whether the tokens that end an answer do not end this one.
     pub ignore_end: bool,
     /// Whether every token is told with its likelihood, and how many likelier ones with it.
     pub logprobs: Option<usize>,
     pub events: Events,
+}
+
+/// Calls that an answer may hold.
+pub(crate) struct Calls {
+    pub dialect: Dialect,
+    /// The names of the tools.
+    pub tools: Vec<String>,
 }
 
 impl Generate {

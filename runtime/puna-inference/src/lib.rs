@@ -35,7 +35,9 @@ mod worker;
 
 pub use compare::{Comparison, Likelihoods, shared_tokens};
 pub use device::Device;
-pub use encoder::{Embedding, EncoderOptions, LongInput, OnnxClassifier, OnnxEmbedder, OnnxReranker};
+pub use encoder::{
+    Embedding, EncoderOptions, EncoderStats, LongInput, OnnxClassifier, OnnxEmbedder, OnnxReranker,
+};
 pub use engine::EngineStatus;
 pub use folder::{
     Activation, EncoderFolder, Exporter, FolderOptions, GenerationDefaults, ModelFolder, Pooling, Sizes,

@@ -11,7 +11,7 @@ use puna_core::{
     CancellationToken, Constraint, Error, ErrorKind, GenerateOptions, GenerateRequest, Message, Model,
     ModelEvent, ModelInfo, ModelStream, Result, TokenScore, ToolChoice, ToolSchema,
 };
-use puna_text::{AnswerForm, ChatTemplate, ConstraintCompiler, Matcher, Tokenizer};
+use puna_text::{AnswerForm, ChatTemplate, ConstraintCompiler, Matcher, RenderOptions, Tokenizer};
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 
@@ -19,7 +19,7 @@ use crate::{
     LoadOptions, ModelDetails, Perplexity, Runtime, Sampler,
     adapter::{Adapter, Adapters},
     beam,
-    engine::{EachLogits, Engine, EngineStatus, Generate, Job, Score, Task},
+    engine::{Calls, EachLogits, Engine, EngineStatus, Generate, Job, Score, Task},
     load::{self, Loaded, default_budget},
     prefix,
     score::{Window, windows},
@@ -119,7 +119,10 @@ impl OnnxModel {
                 format!("the model `{}` has no chat template; only texts can be continued", self.info.name),
             )
         })?;
-        let prompt = template.render(&request.messages, &request.tools)?;
+        let prompt = template.render(
+            &request.messages,
+            &RenderOptions { tools: &request.tools, ..RenderOptions::default() },
+        )?;
         self.tokenizer.encode_prompt(&prompt)
     }
 
@@ -228,13 +231,20 @@ impl OnnxModel {
     }
 
     /// How likely the tokens from the `from`th on are, each after all before it, with the `top` likeliest tokens at
-    /// each place.
+    /// each place; with an adapter by its name, as in [`GenerateRequest::adapter`].
     ///
     /// # Errors
     /// [`InvalidInput`](ErrorKind::InvalidInput) when `from` is 0, beyond the tokens, or `top` above 20;
-    /// [`ContextOverflow`](ErrorKind::ContextOverflow) for more tokens than the context.
-    pub async fn score(&self, tokens: &[u32], from: usize, top: usize) -> Result<Vec<TokenScore>> {
-        self.score_each(tokens, from, top, None).await
+    /// [`ContextOverflow`](ErrorKind::ContextOverflow) for more tokens than the context;
+    /// [`NotFound`](ErrorKind::NotFound) for an adapter that there is not.
+    pub async fn score(
+        &self,
+        tokens: &[u32],
+        from: usize,
+        top: usize,
+        adapter: Option<&str>,
+    ) -> Result<Vec<TokenScore>> {
+        self.score_each(tokens, from, top, adapter, None).await
     }
 
     /// As [`score`](Self::score), and shows the logits of each place.
@@ -243,6 +253,7 @@ impl OnnxModel {
         tokens: &[u32],
         from: usize,
         top: usize,
+        adapter: Option<&str>,
         each: Option<EachLogits>,
     ) -> Result<Vec<TokenScore>> {
         if from == 0 || from >= tokens.len() {
@@ -270,7 +281,8 @@ impl OnnxModel {
                 ),
             ));
         }
-        self.ask(tokens, None, |reply| Task::Score(Score { from, top, scores: Vec::new(), each, reply }))
+        let adapter = adapter.map(|name| self.adapters.get(name)).transpose()?;
+        self.ask(tokens, adapter, |reply| Task::Score(Score { from, top, scores: Vec::new(), each, reply }))
             .await
     }
 
@@ -279,8 +291,9 @@ impl OnnxModel {
     /// where there is as much.
     ///
     /// # Errors
-    /// [`InvalidInput`](ErrorKind::InvalidInput) for fewer than two tokens.
-    pub async fn perplexity(&self, tokens: &[u32]) -> Result<Perplexity> {
+    /// [`InvalidInput`](ErrorKind::InvalidInput) for fewer than two tokens; [`NotFound`](ErrorKind::NotFound) for an
+    /// adapter that there is not.
+    pub async fn perplexity(&self, tokens: &[u32], adapter: Option<&str>) -> Result<Perplexity> {
         if tokens.len() < 2 {
             return Err(Error::invalid_input(format!(
                 "the perplexity of {} tokens is asked for; there must be two at least",
@@ -289,7 +302,7 @@ impl OnnxModel {
         }
         let mut logprobs = Vec::with_capacity(tokens.len());
         for Window { tokens, from } in windows(tokens, self.info.context_length) {
-            let scores = self.score(tokens, from, 0).await?;
+            let scores = self.score(tokens, from, 0, adapter).await?;
             logprobs.extend(scores.iter().map(|score| score.logprob));
         }
         Ok(Perplexity::of(logprobs))
@@ -485,7 +498,11 @@ impl OnnxModel {
         }
         let matcher = self.matcher(&request)?;
         let adapter = request.adapter.as_deref().map(|name| self.adapters.get(name)).transpose()?;
-        let calls = !request.tools.is_empty() && request.tool_choice != ToolChoice::None;
+        let callable = !request.tools.is_empty() && request.tool_choice != ToolChoice::None;
+        let calls = callable.then(|| Calls {
+            dialect: self.details.dialect,
+            tools: request.tools.iter().map(|tool| tool.name.clone()).collect(),
+        });
         let (events, receiver) = mpsc::unbounded_channel();
         self.engine.submit(Job {
             cancel: request.cancel,
@@ -498,7 +515,7 @@ impl OnnxModel {
                 beam: request.options.beam,
                 matcher,
                 stop: request.options.stop,
-                calls: calls.then_some(self.details.dialect),
+                calls,
                 ignore_end,
                 logprobs: request.logprobs.map(|top| top as usize),
                 events,

@@ -6,7 +6,11 @@ use std::io::{BufRead, Read, Write};
 use puna_core::{Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
 
-use crate::{Batch, MAX_KEY_BYTES, MAX_VALUE_BYTES, SledStore, Store};
+use crate::{
+    Batch, MAX_KEY_BYTES, MAX_VALUE_BYTES, SCHEMA_VERSION, SledStore, Store,
+    batch::{OWN_NAMESPACE, after, check_namespace, split_key},
+    migrate::{check_version, migrate_entry},
+};
 
 /// Entries read at a time: bounds memory to 32 MiB where every value is as large as it may be.
 const PAGE_ENTRIES: usize = 1_000;
@@ -19,9 +23,6 @@ const ENTRY_OVERHEAD: usize = 256;
 
 /// The longest line: key and value in hexadecimal, and room for the names around them.
 const MAX_LINE_BYTES: u64 = 2 * (MAX_KEY_BYTES + MAX_VALUE_BYTES) as u64 + 256;
-
-/// The store's own records, which a file does not carry: each store counts for itself.
-const OWN: &str = "meta";
 
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
@@ -65,7 +66,7 @@ impl SledStore {
         mut out: impl Write + Send,
         mut progress: impl FnMut(u64) + Send,
     ) -> Result<u64> {
-        write_line(&mut out, &Line::Store { schema_version: self.stats().await?.schema_version })?;
+        write_line(&mut out, &Line::Store { schema_version: SCHEMA_VERSION })?;
         let (mut from, mut entries) = (Vec::new(), 0);
         loop {
             let page = self.page(from, PAGE_ENTRIES).await?;
@@ -73,8 +74,8 @@ impl SledStore {
             from = after(last);
             for (key, value) in page {
                 let value = value?;
-                let (namespace, key) = split(&key)?;
-                if namespace != OWN {
+                let (namespace, key) = split_key(&key)?;
+                if namespace != OWN_NAMESPACE {
                     let (namespace, key, value) = (namespace.to_owned(), hex(key), hex(&value));
                     write_line(&mut out, &Line::Entry { namespace, key, value })?;
                     entries += 1;
@@ -99,42 +100,33 @@ impl SledStore {
         mut source: impl BufRead + Send,
         mut progress: impl FnMut(u64) + Send,
     ) -> Result<Imported> {
-        let here = self.stats().await?.schema_version;
         let mut imported = Imported::default();
         let (mut batch, mut bytes) = (Batch::new(), 0);
-        let mut number = 0_u64;
+        let (mut number, mut version, mut read) = (0_u64, SCHEMA_VERSION, 0_u64);
         loop {
             number += 1;
             let line = read_line(&mut source, number)?;
             match (number, line) {
-                (1, Some(Line::Store { schema_version })) if schema_version == here => {}
                 (1, Some(Line::Store { schema_version })) => {
-                    return Err(Error::invalid_input(format!(
-                        "the export has schema version {schema_version}, and this version of Puna reads {here}"
-                    )));
+                    check_version(schema_version, "the export")?;
+                    version = schema_version;
                 }
                 (1, _) => return Err(Error::invalid_input("line 1 is no header of an export of a store")),
                 (_, Some(Line::Entry { namespace, key, value })) => {
                     let refuse = || Error::invalid_input(format!("line {number} is no entry of a store"));
-                    if namespace.is_empty() || namespace.contains('\0') || namespace == OWN {
-                        return Err(refuse());
-                    }
+                    check_namespace(&namespace).map_err(|error| refuse().with_source(error))?;
                     let key = unhex(&key).ok_or_else(refuse)?;
                     let value = unhex(&value).ok_or_else(refuse)?;
-                    match self.get(&namespace, &key).await? {
-                        Some(found) if found == value => imported.kept += 1,
-                        Some(_) => {
-                            return Err(Error::new(
-                                ErrorKind::Conflict,
-                                format!(
-                                    "the store has another value under the key of line {number}; import into an empty folder"
-                                ),
-                            ));
-                        }
-                        None => {
-                            bytes += key.len() + value.len() + ENTRY_OVERHEAD;
-                            batch = batch.expect(&namespace, &key, None).put(&namespace, &key, value);
-                            imported.added += 1;
+                    read += 1;
+                    for (namespace, key, value) in migrate_entry(version, &namespace, &key, &value)? {
+                        match self.get(&namespace, &key).await? {
+                            Some(found) if found == value => imported.kept += 1,
+                            Some(_) => return Err(another_value(number)),
+                            None => {
+                                bytes += key.len() + value.len() + ENTRY_OVERHEAD;
+                                batch = batch.expect(&namespace, &key, None).put(&namespace, &key, value);
+                                imported.added += 1;
+                            }
                         }
                     }
                     if bytes >= PIECE_BYTES {
@@ -143,11 +135,10 @@ impl SledStore {
                         progress(imported.added + imported.kept);
                     }
                 }
-                (_, Some(Line::End { entries })) if entries == imported.added + imported.kept => break,
+                (_, Some(Line::End { entries })) if entries == read => break,
                 (_, Some(Line::End { entries })) => {
                     return Err(Error::invalid_input(format!(
-                        "the export says that it has {entries} entries, and {} were read",
-                        imported.added + imported.kept
+                        "the export says that it has {entries} entries, and {read} were read"
                     )));
                 }
                 (_, Some(Line::Store { .. })) => {
@@ -187,16 +178,11 @@ impl SledStore {
     }
 }
 
-/// The first key above this one.
-fn after(key: &[u8]) -> Vec<u8> {
-    [key, &[0]].concat()
-}
-
-fn split(full: &[u8]) -> Result<(&str, &[u8])> {
-    let end = full.iter().position(|byte| *byte == 0);
-    end.and_then(|end| Some((std::str::from_utf8(&full[..end]).ok()?, &full[end + 1..]))).ok_or_else(|| {
-        Error::new(ErrorKind::Corrupt, format!("the key `{}` has no namespace", full.escape_ascii()))
-    })
+fn another_value(line: u64) -> Error {
+    Error::new(
+        ErrorKind::Conflict,
+        format!("the store has another value under the key of line {line}; import into an empty folder"),
+    )
 }
 
 fn write_line(out: &mut impl Write, line: &Line) -> Result<()> {

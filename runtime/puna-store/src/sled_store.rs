@@ -1,44 +1,25 @@
 use std::{
-    fs,
-    panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
-    sync::Arc,
-    thread,
-    time::{Duration, Instant},
+    sync::{Arc, RwLock},
 };
 
 use async_trait::async_trait;
 use puna_core::{Error, ErrorKind, Result};
 
 use crate::{
-    Batch, Entry, Stats, Store,
-    batch::full_key,
+    Batch, Entry, NamespaceStats, SCHEMA_VERSION, Stats, Store,
+    batch::{OWN_NAMESPACE, full_key, split_key},
+    files::{self, sled_error},
+    generation::Generation,
     lock::FolderLock,
     mark::{MARK_FILE, Mark},
-    writer::Writer,
+    migrate,
+    seal::{CHECKSUM_BYTES, unseal},
+    writer::{self, SharedDb, Target, Writer},
 };
-
-/// The form of the data that this version writes; it reads this one.
-const SCHEMA_VERSION: u32 = 1;
 
 /// sled's page cache. Its real use of memory is near ten times this figure, and its default is 1 GiB.
 const DEFAULT_CACHE_BYTES: u64 = 8 << 20;
-
-/// How long opening waits for a folder that is held: a process that is being started shares its parent's locks for
-/// an instant, so a folder just closed can still seem held.
-const LOCK_PATIENCE: Duration = Duration::from_millis(250);
-
-/// How often a held folder is tried.
-const LOCK_PAUSE: Duration = Duration::from_millis(10);
-
-/// Where the form of the data is told.
-const VERSION_KEY: &[u8] = b"meta\0schema-version";
-
-/// Where the log counts its groups of batches, for the [`Mark`].
-pub(crate) const COUNT_KEY: &[u8] = b"meta\0synced-groups";
-
-/// Bytes of the checksum in front of every value.
-const CHECKSUM_BYTES: usize = 4;
 
 /// How a store is opened.
 #[derive(Clone, Debug)]
@@ -62,7 +43,7 @@ pub struct SledStore {
 /// Dropped in this order: the writer finishes, sled closes, and only then another process may open.
 struct Inner {
     writer: Writer,
-    db: sled::Db,
+    db: SharedDb,
     path: PathBuf,
     _lock: FolderLock,
 }
@@ -75,59 +56,54 @@ impl std::fmt::Debug for SledStore {
 }
 
 impl SledStore {
-    /// Opens the store in a folder, and makes both where they are missing. The folder is for its owner alone.
+    /// Opens the store in a folder, and makes both where they are missing. The folder is for its owner alone. Data of
+    /// an earlier schema version is brought to this one, and what an interrupted compaction left is cleared away.
     /// Blocks, for a quarter of a second where the folder is held.
     ///
     /// # Errors
     /// [`Conflict`](ErrorKind::Conflict) when another process holds the folder, [`Corrupt`](ErrorKind::Corrupt)
     /// when its files are damaged, [`InvalidInput`](ErrorKind::InvalidInput) when a newer version wrote them.
     pub fn open(path: &Path, options: &StoreOptions) -> Result<Self> {
-        let mut builder = fs::DirBuilder::new();
-        builder.recursive(true);
-        #[cfg(unix)]
-        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-        builder.create(path).map_err(|error| Error::from_io("make the data folder", path, error))?;
-        let patience = Instant::now() + LOCK_PATIENCE;
-        let lock = patiently(patience, || FolderLock::take(path))?;
-        let db = patiently(patience, || {
-            let config = sled::Config::new()
-                .path(path)
-                .cache_capacity(options.cache_bytes)
-                // The writer flushes before it acknowledges; a timer would only add writes.
-                .flush_every_ms(None);
-            // sled panics on some damaged files; nothing of the attempt is used afterwards.
-            let opened = catch_unwind(AssertUnwindSafe(|| config.open()))
-                .unwrap_or(Err(sled::Error::Corruption { at: None, bt: () }));
-            opened.map_err(|error| {
-                sled_error(error).context(format!("cannot open the store in `{}`", path.display()))
-            })
-        })?;
-        let version = number(&db, VERSION_KEY)?.map(u32::from_be_bytes);
-        // The place for migrations: from each older version to the next.
-        if let Some(version) = version
-            && version != SCHEMA_VERSION
-        {
-            return Err(Error::invalid_input(format!(
-                "the data in `{}` has schema version {version}, and this version of Puna reads {SCHEMA_VERSION}; use a newer Puna, or another folder",
-                path.display()
-            )));
+        files::make_folder(path)?;
+        let lock = files::patiently(|| FolderLock::take(path))?;
+        let generation = Generation::current(path)?;
+        generation.discard_others(path)?;
+        let folder = generation.folder(path);
+        let is_new = !folder.join(files::LOG_FILE).exists();
+        let db = files::open(&folder, options.cache_bytes)?;
+        let log = files::log(&folder)?;
+        if let Some(version) = migrate::version(&db)? {
+            migrate::check_version(version, &format!("the data in `{}`", path.display()))?;
         }
-        let count = number(&db, COUNT_KEY)?.map_or(0, u64::from_be_bytes);
-        let (mark, acknowledged) = Mark::open(path)?;
+        let count = migrate::number(&db, writer::COUNT_KEY)?.map_or(0, u64::from_be_bytes);
+        let (mark, acknowledged) = Mark::open(&folder)?;
         if acknowledged.is_some_and(|acknowledged| acknowledged > count) {
             return Err(Error::new(
                 ErrorKind::Corrupt,
                 format!(
                     "the store in `{}` is damaged and has lost its latest data; restore the folder from a copy, or delete its file `{MARK_FILE}` to go on with what is left",
-                    path.display()
+                    folder.display()
                 ),
             ));
         }
-        if version.is_none() {
-            db.insert(VERSION_KEY, seal(VERSION_KEY, &SCHEMA_VERSION.to_be_bytes())).map_err(sled_error)?;
-            db.flush().map_err(sled_error)?;
+        migrate::migrate(&db, &log)?;
+        if is_new {
+            files::sync_folder(&folder)?;
+            // The folder itself may be new too.
+            files::sync_folder(
+                path.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new(".")),
+            )?;
         }
-        let writer = Writer::start(db.clone(), path, mark, count)?;
+        let db = Arc::new(RwLock::new(Arc::new(db)));
+        let writer = Writer::start(Target {
+            store: path.to_owned(),
+            generation,
+            db: Arc::clone(&db),
+            log,
+            mark,
+            count,
+            cache_bytes: options.cache_bytes,
+        })?;
         Ok(Self { inner: Arc::new(Inner { writer, db, path: path.to_owned(), _lock: lock }) })
     }
 
@@ -136,14 +112,44 @@ impl SledStore {
         &self.inner.path
     }
 
+    pub(crate) fn writer(&self) -> &Writer {
+        &self.inner.writer
+    }
+
     /// At most `limit` entries of any namespace, full keys from `from` on, each with its value or why it has none.
     pub(crate) async fn page(&self, from: Vec<u8>, limit: usize) -> Result<Vec<(Vec<u8>, Result<Vec<u8>>)>> {
         self.blocking(move |db| {
             let read = |item: sled::Result<(sled::IVec, sled::IVec)>| {
                 let (key, value) = item.map_err(sled_error)?;
-                Ok((key.to_vec(), unseal(&key, &value)))
+                Ok((key.to_vec(), unseal(&key, &value).map(<[u8]>::to_vec)))
             };
             db.range(from..).take(limit).map(read).collect()
+        })
+        .await
+    }
+
+    /// What `take` makes of each key and sealed value that [`Store::scan`] would give.
+    async fn collect<T: Send + 'static>(
+        &self,
+        namespace: &str,
+        prefix: &[u8],
+        from: &[u8],
+        limit: usize,
+        take: fn(usize, &[u8], &[u8]) -> Result<T>,
+    ) -> Result<Vec<T>> {
+        let start = full_key(namespace, from.max(prefix))?;
+        let prefix = full_key(namespace, prefix)?;
+        let skip = namespace.len() + 1;
+        self.blocking(move |db| {
+            let mut found = Vec::new();
+            for item in db.range(start..).take(limit) {
+                let (key, sealed) = item.map_err(sled_error)?;
+                if !key.starts_with(&prefix) {
+                    break;
+                }
+                found.push(take(skip, &key, &sealed)?);
+            }
+            Ok(found)
         })
         .await
     }
@@ -154,7 +160,7 @@ impl SledStore {
         read: impl FnOnce(&sled::Db) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let inner = Arc::clone(&self.inner);
-        tokio::task::spawn_blocking(move || read(&inner.db))
+        tokio::task::spawn_blocking(move || read(&writer::current(&inner.db)))
             .await
             .map_err(|error| Error::internal("a read of the store broke").with_source(error))?
     }
@@ -163,30 +169,24 @@ impl SledStore {
 #[async_trait]
 impl Store for SledStore {
     async fn get(&self, namespace: &str, key: &[u8]) -> Result<Option<Vec<u8>>> {
-        let key = full_key(namespace, key);
+        let key = full_key(namespace, key)?;
         self.blocking(move |db| match db.get(&key).map_err(sled_error)? {
-            Some(value) => unseal(&key, &value).map(Some),
+            Some(sealed) => unseal(&key, &sealed).map(|value| Some(value.to_vec())),
             None => Ok(None),
         })
         .await
     }
 
     async fn scan(&self, namespace: &str, prefix: &[u8], from: &[u8], limit: usize) -> Result<Vec<Entry>> {
-        let start = full_key(namespace, from.max(prefix));
-        let prefix = full_key(namespace, prefix);
-        let skip = namespace.len() + 1;
-        self.blocking(move |db| {
-            let mut entries = Vec::new();
-            for item in db.range(start..).take(limit) {
-                let (key, value) = item.map_err(sled_error)?;
-                if !key.starts_with(&prefix) {
-                    break;
-                }
-                entries.push((key[skip..].to_vec(), unseal(&key, &value)?));
-            }
-            Ok(entries)
-        })
-        .await
+        let take = |skip: usize, key: &[u8], sealed: &[u8]| {
+            Ok((key[skip..].to_vec(), unseal(key, sealed)?.to_vec()))
+        };
+        self.collect(namespace, prefix, from, limit, take).await
+    }
+
+    async fn keys(&self, namespace: &str, prefix: &[u8], from: &[u8], limit: usize) -> Result<Vec<Vec<u8>>> {
+        let take = |skip: usize, key: &[u8], _: &[u8]| Ok(key[skip..].to_vec());
+        self.collect(namespace, prefix, from, limit, take).await
     }
 
     async fn commit(&self, batch: Batch) -> Result<()> {
@@ -201,86 +201,31 @@ impl Store for SledStore {
         })
         .await
     }
-}
 
-/// Tries again while somebody holds what is to be taken.
-fn patiently<T>(until: Instant, mut take: impl FnMut() -> Result<T>) -> Result<T> {
-    loop {
-        match take() {
-            Err(error) if error.kind() == ErrorKind::Conflict && Instant::now() < until => {
-                thread::sleep(LOCK_PAUSE);
+    async fn namespaces(&self) -> Result<Vec<NamespaceStats>> {
+        self.blocking(|db| {
+            let mut found: Vec<NamespaceStats> = Vec::new();
+            for item in db.iter() {
+                let (full, sealed) = item.map_err(sled_error)?;
+                let (namespace, key) = split_key(&full)?;
+                if namespace == OWN_NAMESPACE {
+                    continue;
+                }
+                if found.last().is_none_or(|last| last.namespace != namespace) {
+                    found.push(NamespaceStats { namespace: namespace.to_owned(), entries: 0, bytes: 0 });
+                }
+                // Keys come in order, so that the last namespace is this one.
+                if let Some(last) = found.last_mut() {
+                    last.entries += 1;
+                    last.bytes += (key.len() + sealed.len().saturating_sub(CHECKSUM_BYTES)) as u64;
+                }
             }
-            outcome => return outcome,
-        }
+            Ok(found)
+        })
+        .await
     }
-}
 
-/// A value with the checksum of key and value in front: a value that lands under a wrong key is found too.
-pub(crate) fn seal(key: &[u8], value: &[u8]) -> Vec<u8> {
-    let mut sealed = Vec::with_capacity(CHECKSUM_BYTES + value.len());
-    sealed.extend_from_slice(&checksum(key, value).to_be_bytes());
-    sealed.extend_from_slice(value);
-    sealed
-}
-
-fn unseal(key: &[u8], sealed: &[u8]) -> Result<Vec<u8>> {
-    let (sum, value) = sealed.split_first_chunk::<CHECKSUM_BYTES>().ok_or_else(|| corrupt(key))?;
-    if u32::from_be_bytes(*sum) != checksum(key, value) {
-        return Err(corrupt(key));
-    }
-    Ok(value.to_vec())
-}
-
-/// A number that the store itself keeps.
-fn number<const N: usize>(db: &sled::Db, key: &[u8]) -> Result<Option<[u8; N]>> {
-    let Some(sealed) = db.get(key).map_err(sled_error)? else { return Ok(None) };
-    unseal(key, &sealed)?.try_into().map(Some).map_err(|_| corrupt(key))
-}
-
-fn checksum(key: &[u8], value: &[u8]) -> u32 {
-    let mut hasher = crc32fast::Hasher::new();
-    hasher.update(&(key.len() as u64).to_be_bytes());
-    hasher.update(key);
-    hasher.update(value);
-    hasher.finalize()
-}
-
-fn corrupt(key: &[u8]) -> Error {
-    Error::new(
-        ErrorKind::Corrupt,
-        format!(
-            "the value of key `{}` does not read back as it was written; restore the data folder from a copy",
-            key.escape_ascii()
-        ),
-    )
-}
-
-fn damaged() -> Error {
-    Error::new(ErrorKind::Corrupt, "the store's file is damaged; restore the data folder from a copy")
-}
-
-pub(crate) fn sled_error(error: sled::Error) -> Error {
-    match error {
-        sled::Error::Io(error) if error.to_string().contains("could not acquire lock") => {
-            Error::new(ErrorKind::Conflict, "the store is in use by another process").with_source(error)
-        }
-        sled::Error::Io(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
-            damaged().with_source(error)
-        }
-        // sled copies errors as their debug text; where the kind says it all, its own words are better.
-        sled::Error::Io(error) => Error::from_io(
-            "read or write the store's file",
-            "db",
-            match error.kind() {
-                std::io::ErrorKind::Other => error,
-                kind => kind.into(),
-            },
-        ),
-        sled::Error::Corruption { .. } => damaged().with_source(error),
-        sled::Error::Unsupported(_) => {
-            Error::new(ErrorKind::Corrupt, "the store's file has a form that this version cannot read")
-                .with_source(error)
-        }
-        error => Error::internal("the store broke").with_source(error),
+    async fn health(&self) -> Result<()> {
+        self.inner.writer.health()
     }
 }

@@ -1,14 +1,25 @@
-use std::{fs::File, path::Path, sync::mpsc, thread};
+use std::{
+    fs::File,
+    path::PathBuf,
+    sync::{Arc, OnceLock, PoisonError, RwLock, mpsc},
+    thread,
+};
 
 use puna_core::{Error, ErrorKind, Result};
 use sled::transaction::{ConflictableTransactionError, TransactionError};
 use tokio::sync::oneshot;
 
 use crate::{
-    Batch,
+    Batch, Compacted,
+    compact::{self, OnProgress},
+    files::{self, Db, sled_error},
+    generation::Generation,
     mark::Mark,
-    sled_store::{COUNT_KEY, seal, sled_error},
+    seal::seal,
 };
+
+/// Where the log counts its groups of batches, for the [`Mark`].
+pub(crate) const COUNT_KEY: &[u8] = b"meta\0synced-groups";
 
 /// Most batches that share one flush: bounds how long the first of them waits.
 const MAX_GROUP: usize = 256;
@@ -16,40 +27,79 @@ const MAX_GROUP: usize = 256;
 /// Most batches waiting: callers beyond it wait before they are queued.
 const QUEUE: usize = 1024;
 
-struct Job {
-    batch: Batch,
-    done: oneshot::Sender<Result<()>>,
+enum Job {
+    Commit { batch: Batch, done: oneshot::Sender<Result<()>> },
+    Compact { progress: OnProgress, done: oneshot::Sender<Result<Compacted>> },
 }
+
+/// Why nothing is written any more.
+type Failure = Arc<OnceLock<(ErrorKind, String)>>;
+
+/// sled as it is open now: a compaction changes it.
+pub(crate) type SharedDb = Arc<RwLock<Arc<Db>>>;
 
 /// The one thread that writes: batches that wait together share one flush.
 #[derive(Debug)]
 pub(crate) struct Writer {
     queue: Option<mpsc::SyncSender<Job>>,
+    failure: Failure,
     thread: Option<thread::JoinHandle<()>>,
 }
 
+/// What the thread writes to.
+pub(crate) struct Target {
+    /// The store's folder.
+    pub(crate) store: PathBuf,
+    pub(crate) generation: Generation,
+    pub(crate) db: SharedDb,
+    /// Of the generation.
+    pub(crate) log: File,
+    pub(crate) mark: Mark,
+    /// Groups so far, which the mark knows of.
+    pub(crate) count: u64,
+    pub(crate) cache_bytes: u64,
+}
+
 impl Writer {
-    /// Starts after `count` groups, which `mark` knows of.
-    pub(crate) fn start(db: sled::Db, path: &Path, mark: Mark, count: u64) -> Result<Self> {
-        let log = path.join("db");
-        // sled's flush hands pages to the disk without waiting for the disk; a sync through a second
-        // descriptor of its file does.
-        let log = File::open(&log).map_err(|error| Error::from_io("open", &log, error))?;
+    pub(crate) fn start(target: Target) -> Result<Self> {
         let (queue, jobs) = mpsc::sync_channel::<Job>(QUEUE);
+        let failure = Failure::default();
         let thread = thread::Builder::new()
             .name("puna-store".to_owned())
-            .spawn(move || run(&db, &log, mark, count, &jobs))
+            .spawn({
+                let failure = Arc::clone(&failure);
+                move || target.run(&failure, &jobs)
+            })
             .map_err(|error| Error::internal("cannot start the store's writer thread").with_source(error))?;
-        Ok(Self { queue: Some(queue), thread: Some(thread) })
+        Ok(Self { queue: Some(queue), failure, thread: Some(thread) })
     }
 
     pub(crate) async fn commit(&self, batch: Batch) -> Result<()> {
-        let closed = || Error::new(ErrorKind::Unavailable, "the store is closed");
         let (done, outcome) = oneshot::channel();
-        let mut job = Job { batch, done };
+        self.send(Job::Commit { batch, done }).await?;
+        outcome.await.map_err(|_| closed())?
+    }
+
+    pub(crate) async fn compact(&self, progress: OnProgress) -> Result<Compacted> {
+        let (done, outcome) = oneshot::channel();
+        self.send(Job::Compact { progress, done }).await?;
+        outcome.await.map_err(|_| closed())?
+    }
+
+    /// Whether batches are still written.
+    pub(crate) fn health(&self) -> Result<()> {
+        let alive = self.thread.as_ref().is_some_and(|thread| !thread.is_finished());
+        match self.failure.get() {
+            Some((kind, message)) => Err(broken(*kind, message)),
+            None if alive => Ok(()),
+            None => Err(closed()),
+        }
+    }
+
+    async fn send(&self, mut job: Job) -> Result<()> {
         loop {
             match self.queue.as_ref().ok_or_else(closed)?.try_send(job) {
-                Ok(()) => break,
+                Ok(()) => return Ok(()),
                 Err(mpsc::TrySendError::Full(back)) => {
                     job = back;
                     tokio::time::sleep(std::time::Duration::from_millis(1)).await;
@@ -57,7 +107,6 @@ impl Writer {
                 Err(mpsc::TrySendError::Disconnected(_)) => return Err(closed()),
             }
         }
-        outcome.await.map_err(|_| closed())?
     }
 }
 
@@ -71,51 +120,77 @@ impl Drop for Writer {
     }
 }
 
-fn run(db: &sled::Db, log: &File, mut mark: Mark, mut count: u64, jobs: &mpsc::Receiver<Job>) {
-    // A failed write leaves sled's log in an unknown state: nothing may be acknowledged after it.
-    let mut failed: Option<(ErrorKind, String)> = None;
-    while let Ok(first) = jobs.recv() {
-        let mut group = vec![first];
-        while group.len() < MAX_GROUP
-            && let Ok(job) = jobs.try_recv()
-        {
-            group.push(job);
+impl Target {
+    fn run(mut self, failure: &Failure, jobs: &mpsc::Receiver<Job>) {
+        let mut next = None;
+        while let Some(job) = next.take().or_else(|| jobs.recv().ok()) {
+            let first = match job {
+                Job::Commit { batch, done } => (batch, done),
+                Job::Compact { progress, done } => {
+                    let outcome = match failure.get() {
+                        Some((kind, message)) => Err(broken(*kind, message)),
+                        None => self.compact(progress, failure),
+                    };
+                    // Who asked may have gone.
+                    let _ = done.send(outcome);
+                    continue;
+                }
+            };
+            let mut group = vec![first];
+            while group.len() < MAX_GROUP
+                && let Ok(job) = jobs.try_recv()
+            {
+                match job {
+                    Job::Commit { batch, done } => group.push((batch, done)),
+                    other => {
+                        next = Some(other);
+                        break;
+                    }
+                }
+            }
+            self.write(group, failure);
         }
+    }
+
+    /// Performs batches that waited together, brings them to the disk, and tells their callers.
+    fn write(&mut self, group: Vec<(Batch, oneshot::Sender<Result<()>>)>, failure: &Failure) {
+        let db = current(&self.db);
         let mut applied = Vec::new();
-        for job in group {
-            let outcome = match &failed {
+        for (batch, done) in group {
+            // A failed write leaves sled's log in an unknown state: nothing may be acknowledged after it.
+            let outcome = match failure.get() {
                 Some((kind, message)) => Err(broken(*kind, message)),
-                None => apply(db, &job.batch),
+                None => apply(&db, &batch),
             };
             match outcome {
-                Ok(()) => applied.push(job.done),
+                Ok(()) => applied.push(done),
                 Err(error) => {
-                    if !matches!(error.kind(), ErrorKind::Conflict) && failed.is_none() {
-                        failed = Some((error.kind(), error.report()));
+                    if !matches!(error.kind(), ErrorKind::Conflict) {
+                        fail(failure, &error);
                     }
                     // Who asked may have gone.
-                    let _ = job.done.send(Err(error));
+                    let _ = done.send(Err(error));
                 }
             }
         }
         if applied.is_empty() {
-            continue;
+            return;
         }
-        count += 1;
-        match sync(db, log, count) {
+        self.count += 1;
+        match sync(&db, &self.log, self.count) {
             // It is safe already; without the mark, only later damage would be noticed less.
             Ok(()) => {
-                if let Err(error) = mark.set(count) {
+                if let Err(error) = self.mark.set(self.count) {
                     tracing::warn!(%error, "the store's mark does not move");
                 }
             }
             Err(error) => {
                 tracing::error!(error = %error.report(), "the store cannot write");
-                failed = Some((error.kind(), error.report()));
+                fail(failure, &error);
             }
         }
         for done in applied {
-            let outcome = match &failed {
+            let outcome = match failure.get() {
                 Some((kind, message)) => Err(broken(*kind, message)),
                 None => Ok(()),
             };
@@ -123,6 +198,42 @@ fn run(db: &sled::Db, log: &File, mut mark: Mark, mut count: u64, jobs: &mpsc::R
             let _ = done.send(outcome);
         }
     }
+
+    /// Makes the next generation the current one. No batch is written meanwhile: this is the thread that writes them.
+    fn compact(&mut self, mut progress: OnProgress, failure: &Failure) -> Result<Compacted> {
+        let old = current(&self.db);
+        let bytes_before = old.size_on_disk().map_err(sled_error)?;
+        let rewritten = compact::rewrite(
+            &self.store,
+            &old,
+            self.generation,
+            self.count,
+            self.cache_bytes,
+            &mut progress,
+        )?;
+        let folder = rewritten.generation.folder(&self.store);
+        let (log, (mark, _)) = (files::log(&folder)?, Mark::open(&folder)?);
+        if let Err(error) = rewritten.generation.point(&self.store) {
+            // Which of the two counts is known when the folder is opened anew; what is written to either might be lost.
+            fail(failure, &error);
+            return Err(error);
+        }
+        let bytes_after = rewritten.db.size_on_disk().map_err(sled_error)?;
+        (self.log, self.mark, self.generation) = (log, mark, rewritten.generation);
+        *self.db.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(rewritten.db);
+        // Reads that began before may still hold its files, which systems other than Unix do not remove then.
+        drop(old);
+        if let Err(error) = self.generation.discard_others(&self.store) {
+            tracing::warn!(error = %error.report(), "the data from before stays until the store is opened again");
+        }
+        Ok(Compacted { entries: rewritten.entries, bytes_before, bytes_after })
+    }
+}
+
+/// sled as it is open now.
+pub(crate) fn current(db: &SharedDb) -> Arc<Db> {
+    // It is only ever replaced as a whole.
+    Arc::clone(&db.read().unwrap_or_else(PoisonError::into_inner))
 }
 
 /// Brings what was applied to the disk, with the number of the group last, so that it is there only if all is.
@@ -130,6 +241,15 @@ fn sync(db: &sled::Db, log: &File, count: u64) -> Result<()> {
     db.insert(COUNT_KEY, seal(COUNT_KEY, &count.to_be_bytes())).map_err(sled_error)?;
     db.flush().map_err(sled_error)?;
     log.sync_data().map_err(|error| Error::new(ErrorKind::Io, "cannot sync the store").with_source(error))
+}
+
+fn fail(failure: &Failure, error: &Error) {
+    // The first counts: the others follow from it.
+    let _ = failure.set((error.kind(), error.report()));
+}
+
+fn closed() -> Error {
+    Error::new(ErrorKind::Unavailable, "the store is closed")
 }
 
 fn broken(kind: ErrorKind, message: &str) -> Error {
@@ -140,7 +260,6 @@ fn broken(kind: ErrorKind, message: &str) -> Error {
         ),
     )
 }
-
 fn apply(db: &sled::Db, batch: &Batch) -> Result<()> {
     let outcome = db.transaction(|tree| {
         for (key, expected) in &batch.conditions {

@@ -27,8 +27,8 @@ pub use constraint::{
 };
 pub use decode::StreamDecoder;
 pub use dialect::Dialect;
-pub use encoder::{Encoded, EncoderTokenizer};
+pub use encoder::{Before, Encoded, EncoderTokenizer};
 pub use python_json::python_json;
 pub use stop::StopMatcher;
-pub use template::{ChatTemplate, Prompt};
+pub use template::{ChatTemplate, Prompt, RenderOptions, TemplateDocument};
 pub use tokenizer::Tokenizer;

@@ -14,23 +14,29 @@ const MAX_INDENT: usize = 16;
 /// assert_eq!(puna_text::python_json(&value), r#"{"city": "Zürich", "days": [1, 2], "most": 1e-07}"#);
 /// ```
 pub fn python_json(value: &impl Serialize) -> String {
-    write(value, Spaced)
-}
-
-/// The same with `indent=` spaces.
-pub(crate) fn indented(value: &impl Serialize, indent: usize) -> String {
-    let spaces = " ".repeat(indent.min(MAX_INDENT));
-    write(value, Indented(PrettyFormatter::with_indent(spaces.as_bytes())))
-}
-
-fn write(value: &impl Serialize, formatter: impl Formatter) -> String {
     let mut out = Vec::new();
-    let mut serializer = Serializer::with_formatter(&mut out, formatter);
-    match value.serialize(&mut serializer) {
+    match write(&mut out, value, None) {
         Ok(()) => String::from_utf8(out).unwrap_or_default(),
         // Only a map with keys that are not strings: JSON has no such thing.
         Err(_) => "null".to_owned(),
     }
+}
+
+/// The same into a writer, perhaps on lines with `indent=` spaces.
+///
+/// # Errors
+/// When the writer fails, or the value has no form in JSON.
+pub(crate) fn write(
+    out: &mut impl io::Write,
+    value: &impl Serialize,
+    indent: Option<usize>,
+) -> serde_json::Result<()> {
+    let Some(indent) = indent else {
+        return value.serialize(&mut Serializer::with_formatter(out, Spaced));
+    };
+    let spaces = " ".repeat(indent.min(MAX_INDENT));
+    let formatter = Indented(PrettyFormatter::with_indent(spaces.as_bytes()));
+    value.serialize(&mut Serializer::with_formatter(out, formatter))
 }
 
 /// A finite number as Python's `repr` writes it: the same digits as Rust's, an exponent of at least two

@@ -4,6 +4,7 @@ use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
 use crate::encode::{ClassifyArgs, EmbedArgs, RerankArgs};
 use crate::model::{adapter::AdapterArgs, compare::CompareArgs, export::ExportArgs, random::RandomArgs};
+use crate::store::StoreArgs;
 
 /// Runs agents: a Llama in process, tools as sandboxed WebAssembly, conversations that last.
 #[derive(Debug, Parser)]
@@ -22,8 +23,10 @@ pub(crate) enum Command {
     Run(RunArgs),
     /// Talk with an agent; Ctrl-C stops an answer, Ctrl-D leaves
     Chat(ChatArgs),
-    /// List, show, export, import and delete conversations
+    /// List, show, fork, export, import and delete conversations
     Sessions(SessionsArgs),
+    /// Check, export, import, measure and compact the data folder
+    Store(StoreArgs),
     /// Check an agent's YAML
     Validate(ValidateArgs),
     /// Print the JSON Schema of agent.yaml, for editors
@@ -114,6 +117,25 @@ pub(crate) enum SessionsCommand {
     List,
     /// The messages of one
     Show {
+        /// The conversation's name
+        session: String,
+    },
+    /// Begin one that goes on from another
+    #[command(after_help = "\
+Examples:
+  puna sessions fork lunch dinner
+  puna sessions fork lunch dinner --turn 2")]
+    Fork {
+        /// The conversation to go on from
+        session: String,
+        /// The new one's name
+        name: String,
+        /// The last turn that they have in common, from 1 [default: the last finished one]
+        #[arg(long, value_name = "NUMBER")]
+        turn: Option<u64>,
+    },
+    /// Those that go on from one, directly or from one that does
+    Branches {
         /// The conversation's name
         session: String,
     },
@@ -409,7 +431,8 @@ in windows that overlap by half.
 
 Examples:
   puna score examples/models/puna-tiny \"Hello! How can I help?\"
-  puna score models/llama-3.2-1b --file book.txt --json")]
+  puna score models/llama-3.2-1b --file book.txt --json
+  puna score models/llama-3.2-1b --file book.txt --adapter concierge")]
 pub(crate) struct ScoreArgs {
     /// The model's folder
     pub folder: PathBuf,
@@ -420,6 +443,9 @@ pub(crate) struct ScoreArgs {
     pub file: Option<PathBuf>,
     #[command(flatten)]
     pub load: LoadArgs,
+    /// Score with an adapter: a name in the model's folder `adapters`, or a file
+    #[arg(long, value_name = "NAME")]
+    pub adapter: Option<String>,
     /// Also show every token's log-probability, and so many likelier ones; the text must fit the context
     #[arg(long, value_name = "COUNT")]
     pub top: Option<usize>,

@@ -14,7 +14,12 @@ use puna::{
 };
 use serde::Serialize;
 
-use crate::{render, score::read_text, spec::print_line};
+use crate::{
+    render,
+    score::read_text,
+    setup::{self, note},
+    spec::print_line,
+};
 
 /// Texts that are computed between two moves of the progress bar.
 const CHUNK: usize = 256;
@@ -180,7 +185,7 @@ pub(crate) async fn embed(args: EmbedArgs) -> Result<ExitCode> {
     let options = args.load.options();
     let model = match &args.model {
         Some(folder) => OnnxEmbedder::load(&runtime()?, folder, &options)?,
-        None => default_embedder(&options, &note)?,
+        None => default_embedder(&options, &setup::shown())?,
     };
     let bar = bar(texts.len())?;
     for chunk in texts.chunks(CHUNK) {
@@ -284,7 +289,8 @@ pub(crate) fn inspect(path: &Path, variant: Option<&str>, as_json: bool) -> Resu
     line("longest text", &format!("{} tokens", folder.max_tokens))?;
     if folder.labels.is_empty() {
         let length = if folder.normalise { "scaled to a length of 1" } else { "as they come" };
-        line("embeddings", &format!("{:?} of the tokens, {length}", folder.pooling).to_lowercase())?;
+        let ways: Vec<String> = folder.pooling.iter().map(crate::model::named).collect();
+        line("embeddings", &format!("{} of the tokens, {length}", ways.join(" and ")))?;
         for (name, prompt) in [("queries", &folder.query_prompt), ("documents", &folder.document_prompt)] {
             if !prompt.is_empty() {
                 line(name, &format!("behind {prompt:?}"))?;
@@ -297,11 +303,8 @@ pub(crate) fn inspect(path: &Path, variant: Option<&str>, as_json: bool) -> Resu
 }
 
 fn runtime() -> Result<Runtime> {
-    Runtime::get(&|progress| note(&progress.to_string()))
-}
-
-fn note(text: &str) {
-    anstream::eprintln!("{}{text}{}", render::DIM, render::RESET);
+    let shown = setup::shown();
+    Runtime::get(&|step| shown(step.into()))
 }
 
 fn bar(texts: usize) -> Result<ProgressBar> {

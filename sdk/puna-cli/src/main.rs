@@ -15,7 +15,9 @@ mod render;
 mod run;
 mod score;
 mod sessions;
+mod setup;
 mod spec;
+mod store;
 mod time;
 
 use std::process::ExitCode;
@@ -47,6 +49,7 @@ async fn dispatch(command: args::Command) -> puna::Result<ExitCode> {
         Command::Run(args) => run::run(args).await,
         Command::Chat(args) => chat::chat(args).await,
         Command::Sessions(args) => sessions::sessions(args).await,
+        Command::Store(args) => store::store(args).await,
         Command::Validate(args) => spec::validate(&args),
         Command::Schema => spec::schema(),
         Command::Doctor(args) => doctor::doctor(args).await,

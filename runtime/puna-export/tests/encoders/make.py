@@ -2,7 +2,9 @@
 
     python make.py [CASE ...]
 
-Needs torch and transformers as in requirements.txt; half a minute, no network. Everything is seeded.
+Needs torch and transformers as in requirements.txt; half a minute, no network. Everything is seeded. `golden.json` has texts
+with their outputs and, of some cases, a text that is longer than the model takes with its output by Puna's policy: windows
+that overlap by a quarter of the model's length, embeddings averaged by the windows' tokens, of scores the highest.
 """
 
 import json
@@ -30,22 +32,26 @@ CASES = {
     "bert-ranker": ("bert", SHAPE, 1, {}),
     "roberta": ("roberta", COUNTED | {"type_vocab_size": 1}, 0, {}),
     "xlm-roberta-ranker": ("xlm-roberta", COUNTED | {"type_vocab_size": 1}, 1, {"sentence_transformers": {"activation_fn": "torch.nn.modules.linear.Identity"}}),
+    "camembert": ("camembert", COUNTED | {"type_vocab_size": 1}, 0, {}),
+    "camembert-classes": ("camembert", COUNTED | {"type_vocab_size": 1}, 3, {}),
     "distilbert": ("distilbert", DISTIL, 0, {}),
     "distilbert-classes": ("distilbert", DISTIL | {"activation": "relu"}, 2, {"problem_type": "multi_label_classification"}),
     "mpnet": ("mpnet", COUNTED, 0, {}),
     "mpnet-classes": ("mpnet", COUNTED, 2, {}),
     "deberta": ("deberta-v2", DEBERTA, 0, {}),
     "deberta-classes": ("deberta-v2", DEBERTA, 2, {}),
+    "prompt-guard": ("deberta-v2", DEBERTA | {"max_position_embeddings": 512}, 2, {"id2label": {"0": "BENIGN", "1": "MALICIOUS"}}),
     "deberta-plain": ("deberta-v2", DEBERTA | {"position_buckets": -1, "share_att_key": False, "position_biased_input": True, "norm_rel_ebd": "none",
                                                "max_relative_positions": 12, "type_vocab_size": 2, "pos_att_type": ["c2p"]}, 0, {}),
 }
 WORDS = [f"w{index}" for index in range(59)]
 TEXTS = ["w1", "w2 w3 w4", "w5 w6 w7 w8 w9 w10 w11", "w58 w12 w58 w13 w13 w0", " ".join(WORDS[3:37])]
+LONG = {"bert", "bert-classes", "bert-ranker", "camembert", "prompt-guard"}
 PAIRS = ("w1 w2", ["w3 w4 w5", "w20", " ".join(WORDS[10:30])])
 
 
 def tokenizer(kind):
-    counted = kind in ("roberta", "xlm-roberta", "mpnet")
+    counted = kind in ("roberta", "xlm-roberta", "camembert", "mpnet")
     names = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"] if counted else ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
     start, end, unknown = (names[0], names[2], names[3]) if counted else (names[2], names[3], names[1])
     vocabulary = {token: index for index, token in enumerate(names + WORDS)}
@@ -88,17 +94,48 @@ def make(name):
     if labels == 1:
         golden = {"query": PAIRS[0], "texts": PAIRS[1]}
         inputs = [made.encode(PAIRS[0], text) for text in PAIRS[1]]
-    outputs = []
-    for encoding in inputs:
-        given = {"input_ids": torch.tensor([encoding.ids]), "attention_mask": torch.ones(1, len(encoding.ids), dtype=torch.long)}
+
+    def run(ids, types):
+        given = {"input_ids": torch.tensor([ids]), "attention_mask": torch.ones(1, len(ids), dtype=torch.long)}
         if typed:
-            given["token_type_ids"] = torch.tensor([encoding.type_ids])
+            given["token_type_ids"] = torch.tensor([types])
         with torch.no_grad():
             result = model(**given)
-        outputs.append((result.logits[0] if labels else result.last_hidden_state[0].mean(0)).tolist())
+        return result.logits[0] if labels else result.last_hidden_state[0].mean(0)
+
     # Logits, or the mean of the tokens' vectors.
-    golden["outputs"] = [[round(value, 7) for value in row] for row in outputs]
+    golden["outputs"] = [rounded(run(encoding.ids, encoding.type_ids)) for encoding in inputs]
+    if name in LONG:
+        # No period that a window could fall in step with.
+        limit = model.config.max_position_embeddings - (2 if kind == "camembert" else 0)
+        golden["long"] = " ".join(WORDS[place * place % 59] for place in range(3 * limit))
+        golden["long_output"] = rounded(long(made, run, golden, limit, labels))
     write(os.path.join(folder, "golden.json"), golden, None)
+
+
+def long(made, run, golden, limit, labels):
+    query = made.encode(golden["query"], add_special_tokens=False).ids if "query" in golden else None
+    words = made.encode(golden["long"], add_special_tokens=False).ids
+    start, end = made.encode("").ids[:1], made.encode("").ids[-1:]
+    before = start + (query + end if query else [])
+    room = limit - len(before) - 1
+    outputs, first = [], 0
+    while True:
+        ids = before + words[first:first + room] + end
+        outputs.append((run(ids, [0] * (len(before) if query else len(ids)) + [1] * (len(ids) - len(before) if query else 0)), len(ids)))
+        if first + room >= len(words):
+            break
+        first += room - limit // 4
+    assert len(outputs) > 3
+    if labels == 1:
+        return torch.stack([logits for logits, _ in outputs]).max(0).values
+    if labels:
+        return torch.stack([logits.softmax(0) for logits, _ in outputs]).max(0).values
+    return sum(vector * count for vector, count in outputs) / sum(count for _, count in outputs)
+
+
+def rounded(values):
+    return [round(value, 7) for value in values.tolist()]
 
 
 def write(path, value, indent=1):

@@ -11,20 +11,32 @@ use puna_inference::{EncoderOptions, LongInput, OnnxClassifier, OnnxEmbedder, On
 use serde_json::Value;
 use tempfile::TempDir;
 
-const EMBEDDERS: [&str; 7] =
-    ["bert", "bert-tanh", "roberta", "distilbert", "mpnet", "deberta", "deberta-plain"];
-const CLASSIFIERS: [&str; 4] = ["bert-classes", "distilbert-classes", "mpnet-classes", "deberta-classes"];
+const EMBEDDERS: [&str; 8] =
+    ["bert", "bert-tanh", "roberta", "camembert", "distilbert", "mpnet", "deberta", "deberta-plain"];
+const CLASSIFIERS: [&str; 6] = [
+    "bert-classes",
+    "camembert-classes",
+    "distilbert-classes",
+    "mpnet-classes",
+    "deberta-classes",
+    "prompt-guard",
+];
 const RERANKERS: [&str; 2] = ["bert-ranker", "xlm-roberta-ranker"];
 
-fn case(name: &str) -> PathBuf {
+pub(crate) fn case(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/encoders").join(name)
 }
 
 fn exported(name: &str, weights: Weights) -> (TempDir, PathBuf) {
+    export(&case(name), weights)
+}
+
+/// Exports a checkpoint into the folder `out` of a temporary one.
+pub(crate) fn export(checkpoint: &Path, weights: Weights) -> (TempDir, PathBuf) {
     let folder = tempfile::tempdir().expect("a folder");
     let out = folder.path().join("out");
-    export_encoder(&case(name), &out, Options { weights }, &|_| ())
-        .unwrap_or_else(|error| panic!("{name}: {}", error.report()));
+    export_encoder(checkpoint, &out, Options { weights }, &|_| ())
+        .unwrap_or_else(|error| panic!("{}: {}", checkpoint.display(), error.report()));
     (folder, out)
 }
 
@@ -32,6 +44,9 @@ struct Golden {
     query: String,
     texts: Vec<String>,
     outputs: Vec<Vec<f32>>,
+    /// A text that is longer than the model takes, and what it gives by the policy of windows.
+    long: String,
+    long_output: Vec<f32>,
 }
 
 fn golden(name: &str) -> Golden {
@@ -41,10 +56,12 @@ fn golden(name: &str) -> Golden {
         query: said["query"].as_str().unwrap_or_default().to_owned(),
         texts: serde_json::from_value(said["texts"].clone()).expect("texts"),
         outputs: serde_json::from_value(said["outputs"].clone()).expect("numbers"),
+        long: said["long"].as_str().unwrap_or_default().to_owned(),
+        long_output: serde_json::from_value(said["long_output"].clone()).unwrap_or_default(),
     }
 }
 
-fn options() -> EncoderOptions {
+pub(crate) fn options() -> EncoderOptions {
     EncoderOptions { threads: Some(2), long: LongInput::Error, ..EncoderOptions::default() }
 }
 
@@ -52,12 +69,12 @@ fn runtime() -> Runtime {
     Runtime::get(&|_| ()).expect("ONNX Runtime")
 }
 
-fn embedder(folder: &Path, options: &EncoderOptions) -> OnnxEmbedder {
+pub(crate) fn embedder(folder: &Path, options: &EncoderOptions) -> OnnxEmbedder {
     OnnxEmbedder::load(&runtime(), folder, options).unwrap_or_else(|error| panic!("{}", error.report()))
 }
 
 /// The largest difference of two lists of vectors.
-fn worst(found: &[Vec<f32>], wanted: &[Vec<f32>]) -> f32 {
+pub(crate) fn worst(found: &[Vec<f32>], wanted: &[Vec<f32>]) -> f32 {
     assert_eq!(found.len(), wanted.len());
     let pairs = found.iter().zip(wanted).flat_map(|(found, wanted)| {
         assert_eq!(found.len(), wanted.len());
@@ -111,7 +128,8 @@ async fn scores_are_those_of_transformers() {
             let (_folder, out) = exported(name, weights);
             let model = OnnxClassifier::load(&runtime(), &out, &options()).expect("a classifier");
             let found = model.classify(&golden.texts).await.expect("scores");
-            assert_eq!(found[0][1].label, "LABEL_1");
+            let second = if name == "prompt-guard" { "MALICIOUS" } else { "LABEL_1" };
+            assert_eq!(found[0][1].label, second);
             let found: Vec<Vec<f32>> =
                 found.iter().map(|row| row.iter().map(|one| one.score).collect()).collect();
             let distance = worst(&found, &wanted);
@@ -170,6 +188,45 @@ async fn long_texts_are_never_cut_in_silence() {
     let parts = parts.documents(&texts).await.expect("vectors");
     assert!(parts[0].parts > 3 && !parts[0].truncated && parts[0].tokens > 120, "{:?}", parts[0]);
     assert_eq!(parts[1].vector, cut[1].vector);
+}
+
+/// Windows overlap by a quarter; vectors are averaged by their tokens, and of scores the highest counts.
+#[tokio::test]
+async fn long_texts_are_read_in_windows() {
+    let windows = EncoderOptions { long: LongInput::Windows, ..options() };
+    let check = |name: &str, found: &[f32], wanted: &[f32]| {
+        let distance = worst(&[found.to_vec()], &[wanted.to_vec()]);
+        assert!(distance < 1e-4, "{name}: off by {distance}");
+    };
+    for name in ["bert", "camembert"] {
+        let golden = golden(name);
+        let (_folder, out) = exported(name, Weights::Fp32);
+        let read = embedder(&out, &windows).documents(&[golden.long]).await.expect("vectors");
+        check(name, &read[0].vector, &golden.long_output);
+    }
+    for (name, tokens) in [("bert-classes", 40), ("prompt-guard", 512)] {
+        let golden = golden(name);
+        let (_folder, out) = exported(name, Weights::Fp32);
+        let model = OnnxClassifier::load(&runtime(), &out, &windows).expect("a classifier");
+        assert_eq!(model.folder().max_tokens, tokens);
+        let scores = &model.classify(&[golden.long]).await.expect("scores")[0];
+        let scores: Vec<f32> = scores.iter().map(|one| one.score).collect();
+        check(name, &scores, &golden.long_output);
+    }
+    let golden = golden("bert-ranker");
+    let (_folder, out) = exported("bert-ranker", Weights::Fp32);
+    let model = OnnxReranker::load(&runtime(), &out, &windows).expect("a reranker");
+    let scores = model.rerank(&golden.query, std::slice::from_ref(&golden.long)).await.expect("scores");
+    check("bert-ranker", &scores, &[sigmoid(golden.long_output[0])]);
+    // A question that leaves no room to the document is no question.
+    let refused = model.rerank(&golden.long, &golden.texts).await.expect_err("a long question");
+    assert_eq!(refused.kind(), ErrorKind::InvalidInput, "{refused}");
+    for long in [LongInput::Error, LongInput::Truncate] {
+        let model = OnnxReranker::load(&runtime(), &out, &EncoderOptions { long, ..options() });
+        let scores =
+            model.expect("a reranker").rerank(&golden.query, std::slice::from_ref(&golden.long)).await;
+        assert_eq!(scores.is_err(), long == LongInput::Error, "{long:?}: {scores:?}");
+    }
 }
 
 /// The name of a special token in a text is text.

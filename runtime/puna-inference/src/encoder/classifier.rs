@@ -3,7 +3,7 @@ use std::path::Path;
 use async_trait::async_trait;
 use puna_core::{Classifier, Error, LabelScore, Result};
 
-use super::{EncoderOptions, activate, session::Wanted, worker::Handle};
+use super::{EncoderOptions, EncoderStats, activate, session::Wanted, worker::Handle};
 use crate::{EncoderFolder, Runtime};
 
 /// A classifier in this process.
@@ -36,6 +36,11 @@ impl OnnxClassifier {
     pub fn folder(&self) -> &EncoderFolder {
         &self.folder
     }
+
+    /// What it has done since it was loaded.
+    pub fn stats(&self) -> EncoderStats {
+        self.handle.stats()
+    }
 }
 
 #[async_trait]
@@ -46,7 +51,7 @@ impl Classifier for OnnxClassifier {
 
     /// Of a text that is read in parts each label has its highest score of any part: what is hidden in one part shows.
     async fn classify(&self, texts: &[String]) -> Result<Vec<Vec<LabelScore>>> {
-        let read = self.handle.read(None, texts.to_vec()).await?;
+        let read = self.handle.read(None, "", texts).await?;
         let classified = read.into_iter().map(|read| {
             let mut highest = vec![f32::NEG_INFINITY; self.folder.labels.len()];
             for (mut scores, _) in read.parts {

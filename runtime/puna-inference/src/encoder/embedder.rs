@@ -6,7 +6,7 @@ use puna_text::EncoderTokenizer;
 use serde::Serialize;
 
 use super::{
-    EncoderOptions, fingerprint,
+    EncoderOptions, EncoderStats, fingerprint,
     pooling::normalise,
     session::Wanted,
     worker::{Handle, Read},
@@ -54,6 +54,11 @@ impl OnnxEmbedder {
         &self.folder
     }
 
+    /// What it has done since it was loaded.
+    pub fn stats(&self) -> EncoderStats {
+        self.handle.stats()
+    }
+
     /// The vectors of texts that are searched, with what was read for each.
     ///
     /// # Errors
@@ -72,8 +77,7 @@ impl OnnxEmbedder {
     }
 
     async fn read(&self, prompt: &str, texts: &[String]) -> Result<Vec<Embedding>> {
-        let prompted = texts.iter().map(|text| format!("{prompt}{text}")).collect();
-        let read = self.handle.read(None, prompted).await?;
+        let read = self.handle.read(None, prompt, texts).await?;
         Ok(read.into_iter().map(|read| self.embedding(read)).collect())
     }
 

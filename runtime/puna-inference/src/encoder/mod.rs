@@ -4,11 +4,13 @@ mod classifier;
 mod embedder;
 mod fingerprint;
 mod pooling;
+mod queue;
 mod reranker;
 mod session;
 mod worker;
 
 use puna_core::{Error, Result};
+use serde::Serialize;
 
 pub use self::{
     classifier::OnnxClassifier,
@@ -43,8 +45,19 @@ pub struct EncoderOptions {
     /// Most tokens of a batch, padding included, unless one text has more: bounds memory, and what a layer computes stays in
     /// the processor's caches.
     pub batch_tokens: usize,
-    /// Most requests that wait.
+    /// Most requests that wait; one more is [`ResourceExhausted`](puna_core::ErrorKind::ResourceExhausted) at once.
     pub queue: usize,
+}
+
+/// What an encoder has done since it was loaded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct EncoderStats {
+    /// Requests that wait now.
+    pub waiting: usize,
+    /// Batches computed.
+    pub batches: u64,
+    /// Tokens in them, padding left out.
+    pub tokens: u64,
 }
 
 impl Default for EncoderOptions {

@@ -3,7 +3,7 @@ use std::path::Path;
 use async_trait::async_trait;
 use puna_core::{Error, Reranker, Result};
 
-use super::{EncoderOptions, activate, session::Wanted, worker::Handle};
+use super::{EncoderOptions, EncoderStats, activate, session::Wanted, worker::Handle};
 use crate::{EncoderFolder, Runtime};
 
 /// A cross-encoder in this process: question and document are read together.
@@ -35,13 +35,18 @@ impl OnnxReranker {
     pub fn folder(&self) -> &EncoderFolder {
         &self.folder
     }
+
+    /// What it has done since it was loaded.
+    pub fn stats(&self) -> EncoderStats {
+        self.handle.stats()
+    }
 }
 
 #[async_trait]
 impl Reranker for OnnxReranker {
     /// Of a document that is read in parts the best part's score counts.
     async fn rerank(&self, query: &str, documents: &[String]) -> Result<Vec<f32>> {
-        let read = self.handle.read(Some(query.to_owned()), documents.to_vec()).await?;
+        let read = self.handle.read(Some(query), "", documents).await?;
         let mut scores: Vec<f32> = read
             .iter()
             .map(|read| read.parts.iter().map(|(logits, _)| logits[0]).fold(f32::NEG_INFINITY, f32::max))

@@ -3,18 +3,18 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
-        mpsc,
+        atomic::{AtomicU64, Ordering},
     },
     thread,
 };
 
 use puna_core::{Error, ErrorKind, Result};
-use puna_text::{Encoded, EncoderTokenizer};
+use puna_text::{Before, Encoded, EncoderTokenizer};
 use tokio::sync::oneshot;
 
 use super::{
-    EncoderOptions, LongInput,
+    EncoderOptions, EncoderStats, LongInput,
+    queue::Queue,
     session::{EncoderSession, Wanted},
 };
 use crate::{Runtime, folder::EncoderFolder, load::default_threads};
@@ -39,17 +39,38 @@ pub(super) struct Read {
 
 struct Job {
     query: Option<String>,
+    prompt: String,
     texts: Vec<String>,
     reply: oneshot::Sender<Result<Vec<Read>>>,
 }
 
-/// The handle of the thread that computes. The thread ends with the last handle.
+/// What the thread and its handle share.
+struct Shared {
+    queue: Queue<Job>,
+    batches: AtomicU64,
+    tokens: AtomicU64,
+}
+
+/// Closes the queue when the thread ends, however it ends: nobody waits for it in vain.
+struct Closing(Arc<Shared>);
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        self.0.queue.close();
+    }
+}
+
+/// The handle of the thread that computes. The thread ends with it.
 pub(super) struct Handle {
-    jobs: mpsc::Sender<Job>,
-    waiting: Arc<AtomicUsize>,
-    queue: usize,
+    shared: Arc<Shared>,
     /// Numbers of a text's vector.
     pub(super) width: usize,
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.shared.queue.close();
+    }
 }
 
 impl Handle {
@@ -60,7 +81,10 @@ impl Handle {
         wanted: Wanted,
     ) -> Result<Self> {
         options.check()?;
-        let tokenizer = EncoderTokenizer::from_folder(&folder.path)?;
+        let mut tokenizer = EncoderTokenizer::from_folder(&folder.path)?;
+        if folder.lower_case {
+            tokenizer = tokenizer.lower_cased()?;
+        }
         let threads = options.threads.unwrap_or_else(default_threads);
         let session = EncoderSession::open(runtime, folder, threads, wanted, tokenizer.padding())?;
         let limit = options.max_tokens.map_or(folder.max_tokens, |most| most.min(folder.max_tokens));
@@ -68,8 +92,11 @@ impl Handle {
             return Err(Error::invalid_input(format!("`max_tokens` is `{limit}`; it must be at least 8")));
         }
         let width = session.width;
-        let waiting = Arc::new(AtomicUsize::new(0));
-        let (jobs, receiver) = mpsc::channel();
+        let shared = Arc::new(Shared {
+            queue: Queue::new(options.queue),
+            batches: AtomicU64::new(0),
+            tokens: AtomicU64::new(0),
+        });
         let mut worker = Worker {
             session,
             tokenizer,
@@ -77,26 +104,33 @@ impl Handle {
             limit,
             long: options.long,
             batch_tokens: options.batch_tokens,
+            shared: Arc::clone(&shared),
         };
-        let counted = Arc::clone(&waiting);
         thread::Builder::new()
             .name("puna-encoder".to_owned())
             .spawn(move || {
-                while let Ok(job) = receiver.recv() {
-                    counted.fetch_sub(1, Ordering::Relaxed);
-                    let Job { query, texts, mut reply } = job;
-                    let read = worker.read(query.as_deref(), &texts, &mut reply);
+                let _closing = Closing(Arc::clone(&worker.shared));
+                while let Some(job) = worker.shared.queue.pop() {
+                    let read = worker.read(&job);
                     // Whoever asked may have gone.
-                    let _ = reply.send(read);
+                    let _ = job.reply.send(read);
                 }
             })
             .map_err(|error| Error::internal("cannot start the encoder's thread").with_source(error))?;
-        Ok(Self { jobs, waiting, queue: options.queue, width })
+        Ok(Self { shared, width })
     }
 
-    /// Reads texts, each behind the query where there is one. Dropping the future stops it after its batch.
-    pub(super) async fn read(&self, query: Option<String>, texts: Vec<String>) -> Result<Vec<Read>> {
-        if let Some(text) = query.iter().chain(&texts).find(|text| text.len() > MAX_TEXT_BYTES) {
+    /// Reads texts, each behind the query or the prompt where there is one. Dropping the future stops it: in the queue
+    /// it leaves its place to others, and of what is being computed no batch runs but the one that does.
+    pub(super) async fn read(
+        &self,
+        query: Option<&str>,
+        prompt: &str,
+        texts: &[String],
+    ) -> Result<Vec<Read>> {
+        if let Some(text) =
+            query.into_iter().chain(texts.iter().map(String::as_str)).find(|text| text.len() > MAX_TEXT_BYTES)
+        {
             return Err(Error::invalid_input(format!(
                 "a text has {} bytes; at most {MAX_TEXT_BYTES} are taken",
                 text.len()
@@ -105,17 +139,19 @@ impl Handle {
         if texts.is_empty() {
             return Ok(Vec::new());
         }
-        let more = |waiting| (waiting < self.queue).then_some(waiting + 1);
-        if self.waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_err() {
-            return Err(Error::new(
-                ErrorKind::ResourceExhausted,
-                format!("{} requests wait for the model already; try again later", self.queue),
-            ));
-        }
-        let ended = || Error::internal("the encoder's thread has ended; load the model again");
         let (reply, result) = oneshot::channel();
-        self.jobs.send(Job { query, texts, reply }).map_err(|_| ended())?;
-        result.await.map_err(|_| ended())?
+        let job =
+            Job { query: query.map(str::to_owned), prompt: prompt.to_owned(), texts: texts.to_vec(), reply };
+        let _place = self.shared.queue.push(job)?;
+        result.await.map_err(|_| Error::internal("the encoder's thread has ended; load the model again"))?
+    }
+
+    pub(super) fn stats(&self) -> EncoderStats {
+        EncoderStats {
+            waiting: self.shared.queue.waiting(),
+            batches: self.shared.batches.load(Ordering::Relaxed),
+            tokens: self.shared.tokens.load(Ordering::Relaxed),
+        }
     }
 }
 
@@ -126,28 +162,25 @@ struct Worker {
     limit: usize,
     long: LongInput,
     batch_tokens: usize,
+    shared: Arc<Shared>,
 }
 
 impl Worker {
-    fn read(
-        &mut self,
-        query: Option<&str>,
-        texts: &[String],
-        reply: &mut oneshot::Sender<Result<Vec<Read>>>,
-    ) -> Result<Vec<Read>> {
-        let mut all = Vec::with_capacity(texts.len());
-        for group in texts.chunks(GROUP) {
-            let split = self.split(query, group)?;
+    fn read(&mut self, job: &Job) -> Result<Vec<Read>> {
+        let mut all = Vec::with_capacity(job.texts.len());
+        for group in job.texts.chunks(GROUP) {
+            let split = self.split(job, group)?;
             let parts: Vec<&Encoded> = split.iter().flat_map(|(parts, _)| parts).collect();
             let mut vectors = vec![Vec::new(); parts.len()];
             for batch in batches(&parts, self.batch_tokens) {
-                if reply.is_closed() {
-                    return Err(Error::new(ErrorKind::Cancelled, "nobody waits for the result"));
-                }
+                job.check_wanted()?;
                 let texts: Vec<&Encoded> = batch.iter().map(|index| parts[*index]).collect();
                 for (index, vector) in batch.iter().zip(self.session.run(&texts)?) {
                     vectors[*index] = vector;
                 }
+                let tokens: usize = texts.iter().map(|text| text.ids.len()).sum();
+                self.shared.batches.fetch_add(1, Ordering::Relaxed);
+                self.shared.tokens.fetch_add(tokens as u64, Ordering::Relaxed);
             }
             let mut vectors = vectors.into_iter();
             for (parts, truncated) in &split {
@@ -160,12 +193,11 @@ impl Worker {
     }
 
     /// The parts of each text, and whether it was cut. Several threads share the texts.
-    fn split(&self, query: Option<&str>, texts: &[String]) -> Result<Vec<(Vec<Encoded>, bool)>> {
+    fn split(&self, job: &Job, texts: &[String]) -> Result<Vec<(Vec<Encoded>, bool)>> {
         let threads = self.threads.min(texts.len() / TEXTS_A_THREAD).max(1);
         let share = texts.len().div_ceil(threads);
-        let split = |texts: &[String]| -> Result<Vec<_>> {
-            texts.iter().map(|text| self.parts(query, text)).collect()
-        };
+        let split =
+            |texts: &[String]| -> Result<Vec<_>> { texts.iter().map(|text| self.parts(job, text)).collect() };
         let results: Vec<Result<Vec<_>>> = thread::scope(|scope| {
             let others: Vec<_> =
                 texts.chunks(share).skip(1).map(|texts| scope.spawn(move || split(texts))).collect();
@@ -182,11 +214,18 @@ impl Worker {
         Ok(all)
     }
 
-    fn parts(&self, query: Option<&str>, text: &str) -> Result<(Vec<Encoded>, bool)> {
+    fn parts(&self, job: &Job, text: &str) -> Result<(Vec<Encoded>, bool)> {
+        job.check_wanted()?;
         // A quarter of a part, so that what stands at its end is read with what follows.
         let overlap = if self.long == LongInput::Windows { self.limit / 4 } else { 0 };
-        let mut parts = self.tokenizer.parts(query, text, self.limit, overlap)?;
+        let before = Before { query: job.query.as_deref(), prompt: &job.prompt };
+        let mut parts = self.tokenizer.parts(before, text, self.limit, overlap)?;
         let long = parts.len() > 1;
+        if parts.iter().any(|part| part.ids.is_empty()) {
+            return Err(Error::invalid_input(
+                "a text is empty, and the model's tokenizer adds nothing to it",
+            ));
+        }
         match self.long {
             LongInput::Error if long => {
                 let tokens: usize = parts.iter().map(|part| part.ids.len()).sum();
@@ -201,6 +240,16 @@ impl Worker {
                 Ok((parts, long))
             }
             _ => Ok((parts, false)),
+        }
+    }
+}
+
+impl Job {
+    /// Ends what nobody waits for any more.
+    fn check_wanted(&self) -> Result<()> {
+        match self.reply.is_closed() {
+            true => Err(Error::new(ErrorKind::Cancelled, "nobody waits for the result")),
+            false => Ok(()),
         }
     }
 }

@@ -149,7 +149,7 @@ impl ConfigFile {
         ids.ok_or_else(|| self.wrong(&format!("`{keys}`"), value, &wanted))
     }
 
-    fn wrong(&self, what: &str, value: &Value, wanted: &str) -> Error {
+    pub(super) fn wrong(&self, what: &str, value: &Value, wanted: &str) -> Error {
         let mut shown: String = value.to_string();
         if let Some((end, _)) = shown.char_indices().nth(SHOWN_CHARACTERS) {
             shown.truncate(end);

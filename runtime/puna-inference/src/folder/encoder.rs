@@ -40,6 +40,9 @@ const DEFAULT_LENGTH: usize = 512;
 /// Most labels believed.
 const MAX_LABELS: usize = 1 << 16;
 
+/// What sentence-transformers' module of the model itself says.
+const SENTENCE_FILE: &str = "sentence_bert_config.json";
+
 /// How the tokens' vectors become a text's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -50,11 +53,24 @@ pub enum Pooling {
     MeanSqrt,
     /// The first token's.
     Cls,
+    /// Their mean, each weighted by its place from 1 on.
+    WeightedMean,
     /// The largest number at each place.
     Max,
     /// The last token's.
     Last,
 }
+
+/// The words of sentence-transformers for ways of pooling: the flag `pooling_mode_…` of older folders, the name of newer
+/// ones. Vectors of several flags stand one behind the other in this order.
+const POOLINGS: [(&str, &str, Pooling); 6] = [
+    ("cls_token", "cls", Pooling::Cls),
+    ("max_tokens", "max", Pooling::Max),
+    ("mean_tokens", "mean", Pooling::Mean),
+    ("mean_sqrt_len_tokens", "mean_sqrt_len_tokens", Pooling::MeanSqrt),
+    ("weightedmean_tokens", "weightedmean", Pooling::WeightedMean),
+    ("lasttoken", "lasttoken", Pooling::Last),
+];
 
 /// How logits become scores.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -86,8 +102,10 @@ pub struct EncoderFolder {
     pub weights: String,
     /// The longest input, in tokens.
     pub max_tokens: usize,
-    /// How the tokens' vectors become a text's.
-    pub pooling: Pooling,
+    /// How the tokens' vectors become a text's; of several the vectors stand one behind the other.
+    pub pooling: Vec<Pooling>,
+    /// Whether the tokens of a prompt are pooled with the text's.
+    pub pools_prompt: bool,
     /// Whether vectors are scaled to a length of 1.
     pub normalise: bool,
     /// The labels of a classification head; none without one.
@@ -96,6 +114,8 @@ pub struct EncoderFolder {
     pub activation: Activation,
     /// How a reranker's logits become scores.
     pub rerank_activation: Activation,
+    /// Whether upper-case letters are read as lower-case ones, whatever the tokenizer says.
+    pub lower_case: bool,
     /// What is put before questions.
     pub query_prompt: String,
     /// What is put before other texts.
@@ -137,7 +157,7 @@ impl EncoderFolder {
         let contents = external::check(&chosen.graph)?;
         let config = ConfigFile::read(path, "config.json")?;
         let sentence = ConfigFile::read(path, "config_sentence_transformers.json")?;
-        let (pooling, normalise) = pooling(path)?;
+        let Pooled { pooling, pools_prompt, normalise } = Pooled::read(path)?;
         let labels = labels(&config)?;
         let prompt = |names: &[&str]| -> Result<String> {
             for name in names {
@@ -158,63 +178,80 @@ impl EncoderFolder {
             weights: contents.weights,
             max_tokens: max_tokens(path, &config)?,
             pooling,
+            pools_prompt,
             normalise,
             activation: activation(&config, labels.len())?,
             rerank_activation: rerank_activation(&config, &sentence, labels.len())?,
             labels,
+            lower_case: ConfigFile::read(path, SENTENCE_FILE)?.flag("do_lower_case")?.unwrap_or(false),
             query_prompt: prompt(&["query"])?,
-            document_prompt: prompt(&["document", "passage"])?,
+            document_prompt: prompt(&["document", "passage", "corpus"])?,
         })
     }
 }
 
-/// What `modules.json` and the module of pooling say; the mean, not normalised, without them.
-fn pooling(path: &Path) -> Result<(Pooling, bool)> {
-    let (mut how, mut normalise) = (Pooling::Mean, false);
-    for module in read_list(path, "modules.json")? {
-        let kind = module["type"].as_str().unwrap_or_default().rsplit('.').next().unwrap_or_default();
-        match kind {
-            "Transformer" => {}
-            "Normalize" => normalise = true,
-            "Pooling" => {
-                let folder = module["path"].as_str().unwrap_or("1_Pooling");
-                if !is_inside(folder) {
-                    return Err(Error::invalid_input("`modules.json` names a folder outside the model's"));
-                }
-                how = read_pooling(&ConfigFile::read(&path.join(folder), "config.json")?)?;
-            }
-            other => {
-                let shown: String = other.chars().take(60).collect();
-                return Err(Error::invalid_input(format!(
-                    "`modules.json` has a module `{shown}`; supported are Transformer, Pooling and Normalize"
-                )));
-            }
-        }
-    }
-    Ok((how, normalise))
+/// What `modules.json` and the module of pooling say.
+struct Pooled {
+    pooling: Vec<Pooling>,
+    pools_prompt: bool,
+    normalise: bool,
 }
 
-fn read_pooling(config: &ConfigFile) -> Result<Pooling> {
-    let modes = [
-        ("cls_token", "cls", Pooling::Cls),
-        ("mean_tokens", "mean", Pooling::Mean),
-        ("max_tokens", "max", Pooling::Max),
-        ("mean_sqrt_len_tokens", "mean_sqrt_len_tokens", Pooling::MeanSqrt),
-        ("lasttoken", "lasttoken", Pooling::Last),
-    ];
-    let named = config.text("pooling_mode")?;
-    let mut chosen = Vec::new();
-    for (flag, name, mode) in modes {
-        if config.flag(&format!("pooling_mode_{flag}"))? == Some(true) || named == Some(name) {
-            chosen.push(mode);
+impl Pooled {
+    /// The mean, not normalised, where no file says anything.
+    fn read(path: &Path) -> Result<Self> {
+        let mut pooled = Self { pooling: vec![Pooling::Mean], pools_prompt: true, normalise: false };
+        for module in read_list(path, "modules.json")? {
+            let kind = module["type"].as_str().unwrap_or_default().rsplit('.').next().unwrap_or_default();
+            match kind {
+                "Transformer" => {}
+                "Normalize" => pooled.normalise = true,
+                "Pooling" => {
+                    let folder = module["path"].as_str().unwrap_or("1_Pooling");
+                    if !is_inside(folder) {
+                        return Err(Error::invalid_input(
+                            "`modules.json` names a folder outside the model's",
+                        ));
+                    }
+                    let config = ConfigFile::read(&path.join(folder), "config.json")?;
+                    pooled.pooling = pooling(&config)?;
+                    pooled.pools_prompt = config.flag("include_prompt")?.unwrap_or(true);
+                }
+                other => {
+                    let shown: String = other.chars().take(60).collect();
+                    return Err(Error::invalid_input(format!(
+                        "`modules.json` has a module `{shown}`; supported are Transformer, Pooling and Normalize"
+                    )));
+                }
+            }
         }
+        Ok(pooled)
     }
-    if config.flag("pooling_mode_weightedmean_tokens")? == Some(true) || chosen.len() > 1 {
-        return Err(Error::invalid_input(
-            "the module of pooling has a mode that is not supported, or several; supported is one of cls, mean, max, mean_sqrt_len, lasttoken",
-        ));
-    }
-    Ok(chosen.first().copied().unwrap_or(Pooling::Mean))
+}
+
+fn pooling(config: &ConfigFile) -> Result<Vec<Pooling>> {
+    let named = config.get("pooling_mode");
+    let names: Vec<&Value> = match named {
+        Value::Null => {
+            let mut chosen = Vec::new();
+            for (flag, _, mode) in POOLINGS {
+                if config.flag(&format!("pooling_mode_{flag}"))? == Some(true) {
+                    chosen.push(mode);
+                }
+            }
+            return Ok(if chosen.is_empty() { vec![Pooling::Mean] } else { chosen });
+        }
+        Value::Array(names) => names.iter().take(POOLINGS.len() + 1).collect(),
+        name => vec![name],
+    };
+    let known = POOLINGS.map(|(_, name, _)| name);
+    let chosen: Option<Vec<Pooling>> = names
+        .iter()
+        .map(|wanted| POOLINGS.iter().find(|(_, name, _)| *wanted == name).map(|(_, _, mode)| *mode))
+        .collect();
+    chosen.filter(|modes| (1..=POOLINGS.len()).contains(&modes.len())).ok_or_else(|| {
+        config.wrong("`pooling_mode`", named, &format!("one of {}, or a list of them", known.join(", ")))
+    })
 }
 
 /// The least of what the files say.
@@ -232,7 +269,7 @@ fn max_tokens(path: &Path, config: &ConfigFile) -> Result<usize> {
         }
         None => DEFAULT_LENGTH,
     };
-    let sentence = ConfigFile::read(path, "sentence_bert_config.json")?;
+    let sentence = ConfigFile::read(path, SENTENCE_FILE)?;
     if let Some(length) = sentence.whole("max_seq_length", 1..=MAX_LENGTH)? {
         most = most.min(length);
     }

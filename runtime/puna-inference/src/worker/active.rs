@@ -35,7 +35,9 @@ pub(super) struct Active {
 impl Active {
     pub(super) fn new(job: Job, tokenizer: &Tokenizer) -> Self {
         let answer = match &job.task {
-            Task::Generate(generate) => Some(Answer::new(tokenizer.clone(), &generate.stop, generate.calls)),
+            Task::Generate(generate) => {
+                Some(Answer::new(tokenizer.clone(), &generate.stop, generate.calls.as_ref()))
+            }
             Task::Score(_) | Task::Save(_) | Task::Restore(..) => None,
         };
         Self {

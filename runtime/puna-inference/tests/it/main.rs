@@ -3,9 +3,12 @@
 mod batching;
 mod beams;
 mod cache;
+#[cfg(unix)]
+mod checkpoint;
 mod companion;
 mod constrained;
 mod dialects;
+mod encoders;
 mod folders;
 mod generate;
 mod prefix;

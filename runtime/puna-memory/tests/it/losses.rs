@@ -8,7 +8,7 @@ use std::sync::{
 use async_trait::async_trait;
 use puna_core::{Error, ErrorKind, Journal};
 use puna_memory::Conversations;
-use puna_store::{Batch, SledStore, Stats, Store, StoreOptions};
+use puna_store::{Batch, NamespaceStats, SledStore, Stats, Store, StoreOptions};
 
 use crate::{block_on, said, texts};
 
@@ -113,6 +113,14 @@ impl Store for Busy {
 
     async fn stats(&self) -> Result<Stats, Error> {
         self.store.stats().await
+    }
+
+    async fn namespaces(&self) -> Result<Vec<NamespaceStats>, Error> {
+        self.store.namespaces().await
+    }
+
+    async fn health(&self) -> Result<(), Error> {
+        self.store.health().await
     }
 }
 

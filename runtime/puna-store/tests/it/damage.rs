@@ -12,7 +12,7 @@ use std::{
 use puna_core::ErrorKind;
 use puna_store::{SledStore, Store};
 
-use crate::{SPACE, all, open, put, runtime};
+use crate::{SPACE, all, copy, open, put, runtime};
 
 type Values = BTreeMap<Vec<u8>, Vec<u8>>;
 
@@ -45,19 +45,6 @@ fn written(folder: &Path, rounds: u8, groups: u32, group: u32, value_bytes: usiz
         }
     });
     values
-}
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).expect("a folder");
-    for entry in fs::read_dir(from).expect("the store's folder") {
-        let entry = entry.expect("the store's folder");
-        let target = to.join(entry.file_name());
-        if entry.path().is_dir() {
-            copy(&entry.path(), &target);
-        } else {
-            fs::copy(entry.path(), target).expect("a copy");
-        }
-    }
 }
 
 fn files(folder: &Path) -> Vec<PathBuf> {

@@ -24,6 +24,9 @@ const FOLDER: &str = "PUNA_TEST_STORE";
 /// Set for a writer whose files cannot grow beyond so many bytes.
 const FILE_LIMIT: &str = "PUNA_TEST_FILE_LIMIT";
 
+/// Set for a writer that compacts without end.
+const COMPACT: &str = "PUNA_TEST_COMPACT";
+
 /// Tasks that write at once, each its own batches: they share flushes.
 const LANES: u64 = 4;
 
@@ -46,7 +49,7 @@ fn value(batch: u64) -> Vec<u8> {
 }
 
 /// Moves the lane's head from the batch before, writes the batch's keys and removes those of an older batch.
-fn batch(lane: u64, number: u64) -> Batch {
+pub fn batch(lane: u64, number: u64) -> Batch {
     let before = number.checked_sub(1).map(value);
     let mut batch = Batch::new().expect(SPACE, head(lane).as_bytes(), before.as_deref()).put(
         SPACE,
@@ -63,7 +66,7 @@ fn batch(lane: u64, number: u64) -> Batch {
 }
 
 /// How many batches a lane has, by its head.
-async fn batches(store: &SledStore, lane: u64) -> Result<u64, Error> {
+pub async fn batches(store: &SledStore, lane: u64) -> Result<u64, Error> {
     let head = store.get(SPACE, head(lane).as_bytes()).await?;
     Ok(head.map_or(0, |value| u64::from_be_bytes(*value.first_chunk().expect("a number")) + 1))
 }
@@ -96,6 +99,14 @@ fn writer() {
                 })
             })
             .collect();
+        if std::env::var_os(COMPACT).is_some() {
+            loop {
+                match store.compact(|_| {}).await {
+                    Ok(_) => println!("compacted"),
+                    Err(error) => return failed(error),
+                }
+            }
+        }
         for lane in lanes {
             lane.await.expect("a lane");
         }
@@ -122,20 +133,21 @@ fn limit_files(bytes: u64) {
     assert_eq!(done, 0, "the limit is set");
 }
 
-fn spawn(folder: &Path, file_limit: Option<u64>) -> Child {
+/// Starts the writer, with one more variable or none.
+fn spawn(folder: &Path, variable: Option<(&str, u64)>) -> Child {
     let mut command = Command::new(std::env::current_exe().expect("this test"));
     command.args(["--exact", "kill::writer", "--nocapture"]).env(FOLDER, folder);
-    if let Some(limit) = file_limit {
-        command.env(FILE_LIMIT, limit.to_string());
+    if let Some((name, value)) = variable {
+        command.env(name, value.to_string());
     }
     command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("the writer runs")
 }
 
 /// The writer's lines that say something.
-fn lines(child: &mut Child) -> impl Iterator<Item = String> + use<> {
+pub fn lines(child: &mut Child) -> impl Iterator<Item = String> + use<> {
     let lines = BufReader::new(child.stdout.take().expect("piped")).lines().map_while(Result::ok);
     let said = |line: String| {
-        let words = ["opened", "wrote ", "failed ", "late ", "read "];
+        let words = ["opened", "wrote ", "compacted", "failed ", "late ", "read ", "unwell ", "done"];
         words.iter().find_map(|word| Some(line[line.find(word)?..].to_owned()))
     };
     lines.filter_map(said)
@@ -143,10 +155,10 @@ fn lines(child: &mut Child) -> impl Iterator<Item = String> + use<> {
 
 /// The last batch of each lane that was acknowledged.
 #[derive(Debug, Default)]
-struct Acknowledged(BTreeMap<u64, u64>);
+pub struct Acknowledged(BTreeMap<u64, u64>);
 
 impl Acknowledged {
-    fn note(&mut self, line: &str) {
+    pub fn note(&mut self, line: &str) {
         let numbers = line.strip_prefix("wrote ").and_then(|numbers| numbers.split_once(' '));
         if let Some((lane, number)) = numbers {
             let number = number.parse().expect("a whole line");
@@ -156,7 +168,7 @@ impl Acknowledged {
 }
 
 /// Checks that the store holds what was acknowledged, and of every batch all or none.
-fn check(folder: &Path, acknowledged: &Acknowledged) {
+pub fn check(folder: &Path, acknowledged: &Acknowledged) {
     runtime().block_on(async {
         let store = open(folder).expect("the store opens after a kill");
         let mut wanted = BTreeMap::new();
@@ -191,19 +203,20 @@ fn anywhere(below: u64) -> u64 {
     ((state ^ (state >> 31)).wrapping_mul(0x94d0_49bb_1331_11eb) >> 33) % below
 }
 
-#[test]
-fn what_is_acknowledged_survives_kills() {
+/// Kills a writer at random moments, and checks after each kill what is there. Gives how often the writers said a word.
+fn survives_kills(variable: Option<(&str, u64)>, word: &str) -> usize {
     let cycles =
         std::env::var("PUNA_KILL_CYCLES").ok().map_or(CYCLES, |text| text.parse().expect("a number"));
     let folder = tempfile::tempdir().expect("a folder");
-    let mut acknowledged = Acknowledged::default();
+    let (mut acknowledged, mut said) = (Acknowledged::default(), 0);
     for _ in 0..cycles {
-        let mut child = spawn(folder.path(), None);
+        let mut child = spawn(folder.path(), variable);
         let mut lines = lines(&mut child);
         // None at all, while it opens, to many.
         for _ in 0..anywhere(120) {
             let line = lines.next().expect("the writer writes without end");
             assert!(!line.starts_with("failed"), "{line}");
+            said += usize::from(line.starts_with(word));
             acknowledged.note(&line);
         }
         thread::sleep(Duration::from_micros(anywhere(9_000)));
@@ -218,6 +231,18 @@ fn what_is_acknowledged_survives_kills() {
         acknowledged.0.len() as u64 == LANES && written > cycles,
         "the writers hardly wrote: {acknowledged:?}"
     );
+    println!("{cycles} kills, {written} acknowledged batches, none lost, none torn; `{word}` {said} times");
+    said
+}
+
+#[test]
+fn what_is_acknowledged_survives_kills() {
+    survives_kills(None, "wrote");
+}
+
+#[test]
+fn what_is_acknowledged_survives_kills_of_compactions() {
+    assert!(survives_kills(Some((COMPACT, 1)), "compacted") > 0, "nothing was compacted");
 }
 
 #[test]
@@ -256,7 +281,7 @@ fn tells_of_a_full_disk(line: &str, word: &str) -> bool {
 fn a_full_disk_loses_nothing_that_was_acknowledged() {
     for limit in [700_000, 1_100_000, 1_500_000] {
         let folder = tempfile::tempdir().expect("a folder");
-        let mut child = spawn(folder.path(), Some(limit));
+        let mut child = spawn(folder.path(), Some((FILE_LIMIT, limit)));
         let mut acknowledged = Acknowledged::default();
         let said: Vec<String> = lines(&mut child).collect();
         said.iter().for_each(|line| acknowledged.note(line));
@@ -288,7 +313,7 @@ fn a_full_disk_loses_nothing_that_was_acknowledged() {
 #[test]
 fn a_disk_that_is_full_from_the_start_is_told() {
     let folder = tempfile::tempdir().expect("a folder");
-    let mut child = spawn(folder.path(), Some(0));
+    let mut child = spawn(folder.path(), Some((FILE_LIMIT, 0)));
     let said: Vec<String> = lines(&mut child).collect();
     child.wait().expect("the writer ends");
     assert!(said.len() == 1 && tells_of_a_full_disk(&said[0], "failed"), "{said:?}");

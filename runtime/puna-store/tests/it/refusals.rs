@@ -1,7 +1,9 @@
 //! What the store refuses, and how.
 
 use puna_core::ErrorKind;
-use puna_store::{Batch, MAX_BATCH_OPERATIONS, MAX_KEY_BYTES, MAX_VALUE_BYTES, Store};
+use puna_store::{
+    Batch, MAX_BATCH_BYTES, MAX_BATCH_OPERATIONS, MAX_KEY_BYTES, MAX_NAMESPACE_BYTES, MAX_VALUE_BYTES, Store,
+};
 
 use crate::{SPACE, open, put, runtime};
 
@@ -18,10 +20,13 @@ fn sizes_are_bounded() {
             Some(vec![7; MAX_VALUE_BYTES])
         );
         let many = (0..=MAX_BATCH_OPERATIONS).fold(Batch::new(), |batch, _| batch.remove(SPACE, b"x"));
+        let large = (0..=MAX_BATCH_BYTES / MAX_VALUE_BYTES)
+            .fold(Batch::new(), |batch, _| batch.put(SPACE, b"x", vec![0; MAX_VALUE_BYTES]));
         for (batch, told) in [
             (Batch::new().put(SPACE, &vec![b'k'; longest + 1], vec![]), MAX_KEY_BYTES),
             (Batch::new().put(SPACE, b"k", vec![0; MAX_VALUE_BYTES + 1]), MAX_VALUE_BYTES),
             (many, MAX_BATCH_OPERATIONS),
+            (large, MAX_BATCH_BYTES),
         ] {
             let error = store.commit(batch).await.expect_err("too large");
             assert_eq!(error.kind(), ErrorKind::ResourceExhausted);
@@ -29,6 +34,43 @@ fn sizes_are_bounded() {
         }
         // A refused batch leaves the store as it was.
         store.commit(Batch::new().put(SPACE, b"k", vec![1])).await.expect("a batch");
+    });
+}
+
+#[test]
+fn namespaces_are_checked() {
+    let folder = tempfile::tempdir().expect("a folder");
+    runtime().block_on(async {
+        let store = open(folder.path()).expect("a store");
+        let (longest, long) = ("n".repeat(MAX_NAMESPACE_BYTES), "n".repeat(MAX_NAMESPACE_BYTES + 1));
+        store.commit(Batch::new().put(&longest, b"k", vec![])).await.expect("the longest that is allowed");
+        for (namespace, told) in [
+            ("", "is empty"),
+            ("meta", "`meta` is the store's own"),
+            ("te\0st", "`te\\0st` holds a NUL"),
+            (&*long, "has 257 bytes, at most 256 are allowed"),
+        ] {
+            let batches = [
+                Batch::new().put(namespace, b"k", vec![1]),
+                Batch::new().put(SPACE, b"k", vec![1]).remove(namespace, b"k"),
+                Batch::new().expect(namespace, b"k", None).put(SPACE, b"k", vec![1]),
+            ];
+            let mut errors = Vec::new();
+            for batch in batches {
+                errors.push(store.commit(batch).await.expect_err(told));
+            }
+            errors.push(store.get(namespace, b"k").await.expect_err(told));
+            errors.push(store.scan(namespace, b"", b"", 1).await.expect_err(told));
+            errors.push(store.keys(namespace, b"", b"", 1).await.expect_err(told));
+            errors.push(store.remove_prefix(namespace, b"").await.expect_err(told));
+            for error in errors {
+                assert_eq!(error.kind(), ErrorKind::InvalidInput);
+                assert!(error.to_string().contains(told), "{error}");
+            }
+        }
+        // Nothing of a refused batch was written, and the store is well.
+        assert_eq!(store.get(SPACE, b"k").await.expect("a read"), None);
+        store.health().await.expect("it is well");
     });
 }
 
@@ -61,7 +103,7 @@ fn another_form_of_the_data_is_refused() {
             assert_eq!(error.kind(), kind, "{error}");
             assert!(error.to_string().contains(told), "{error}");
             if kind == ErrorKind::InvalidInput {
-                assert!(error.to_string().contains("reads 1; use a newer Puna"), "{error}");
+                assert!(error.to_string().contains("reads up to 1; use a newer Puna"), "{error}");
             }
         }
         claim_form(folder.path(), &1u32.to_be_bytes());

@@ -1,7 +1,7 @@
 use serde_json::json;
 
 use super::{
-    MAX_CALL_BYTES, MAX_NAME_BYTES, Reader,
+    MAX_CALL_BYTES, MAX_NAME_BYTES, Names, Reader,
     broken::Broken,
     literals::push_json_char,
     marks::{Marks, Seen},
@@ -23,12 +23,14 @@ const CODE_TOOL: &str = "code_interpreter";
 const CODE_ARGUMENT: &str = "code";
 
 /// Llama's JSON: objects `{"name": …, "parameters": {…}}` at the start of the text or of a
-/// line, or after another call, apart by blanks, `;` or `,`. An object that is no call is text.
+/// line, or after another call, apart by blanks, `;` or `,`. An object that is no call is text, and so is one in a later
+/// line of text that names none of the tools given.
 ///
 /// Behind [`PYTHON_TAG`] stands such an object, or `tool.call(key=value, …)`, a built-in tool's call with
 /// Python's literals, or code, which is a call of [`CODE_TOOL`] up to the text's end.
 #[derive(Debug)]
 pub(super) struct LlamaJson {
+    tools: Option<Names>,
     outside: Outside,
     marks: Marks,
     state: State,
@@ -53,8 +55,9 @@ enum Tagged {
 }
 
 impl LlamaJson {
-    pub(super) fn new() -> Self {
-        Self { outside: Outside::new(), marks: Marks::new(Dialect::LlamaJson.marks()), state: State::Outside }
+    pub(super) fn new(tools: Option<Names>) -> Self {
+        let (outside, marks) = (Outside::new(), Marks::new(Dialect::LlamaJson.marks()));
+        Self { tools, outside, marks, state: State::Outside }
     }
 
     fn take_outside(&mut self, c: char, parts: &mut Parts) {
@@ -73,7 +76,8 @@ impl LlamaJson {
             self.outside.take_all(&held, parts);
             self.take_outside(c, parts);
         } else if c == '{' && self.outside.is_blank() {
-            self.take_object(c, CallObject::default(), Tagged::No, parts);
+            let tools = self.tools.clone().filter(|_| self.outside.is_said());
+            self.take_object(c, CallObject::of(tools), Tagged::No, parts);
         } else if matches!(c, ';' | ',') && self.outside.is_after_call() {
             self.outside.hold(c);
         } else {
@@ -175,7 +179,9 @@ impl Reader for LlamaJson {
                 self.outside.take_all(&held, parts);
                 self.outside.end(parts);
             }
-            State::Object(object, tagged) if object.first_key() != FirstKey::OfCall => {
+            State::Object(object, tagged)
+                if object.first_key() != FirstKey::OfCall || !object.names_tool() =>
+            {
                 self.not_a_call(object.text(), tagged, parts);
                 // What was no call is text or code now.
                 self.end(parts);

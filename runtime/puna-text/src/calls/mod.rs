@@ -10,7 +10,7 @@ mod parts;
 mod python;
 mod pythonic;
 
-use std::fmt::Debug;
+use std::{collections::HashSet, fmt::Debug, sync::Arc};
 
 use puna_core::Content;
 
@@ -104,6 +104,9 @@ pub enum ParsedEvent {
     },
 }
 
+/// The names of the tools that a model was given.
+type Names = Arc<HashSet<String>>;
+
 /// Reads one dialect, a character at a time.
 trait Reader: Debug + Send + Sync {
     /// Takes a character.
@@ -114,15 +117,32 @@ trait Reader: Debug + Send + Sync {
 }
 
 impl ToolCallParser {
-    /// A parser whose calls get the ids `{prefix}0`, `{prefix}1`, …
+    /// A parser whose calls get the ids `{prefix}0`, `{prefix}1`, … Any name is a tool's.
     pub fn new(dialect: Dialect, prefix: impl Into<String>) -> Self {
+        Self::with(dialect, prefix.into(), None)
+    }
+
+    /// A parser for a model that was given these tools.
+    ///
+    /// In the dialects whose calls have no mark, something in a later line of free text is a call only with one of
+    /// these names: texts tell of JSON and of lists. At the text's start, behind a mark and behind another call, a
+    /// name that nobody gave is one that the model made up, and the call is told as it is.
+    pub fn with_tools<T: Into<String>>(
+        dialect: Dialect,
+        prefix: impl Into<String>,
+        tools: impl IntoIterator<Item = T>,
+    ) -> Self {
+        Self::with(dialect, prefix.into(), Some(Arc::new(tools.into_iter().map(Into::into).collect())))
+    }
+
+    fn with(dialect: Dialect, prefix: String, tools: Option<Names>) -> Self {
         let reader: Box<dyn Reader> = match dialect {
-            Dialect::LlamaJson => Box::new(LlamaJson::new()),
-            Dialect::Pythonic => Box::new(Pythonic::new()),
+            Dialect::LlamaJson => Box::new(LlamaJson::new(tools)),
+            Dialect::Pythonic => Box::new(Pythonic::new(tools)),
             Dialect::Hermes => Box::new(Hermes::new()),
             Dialect::Mistral => Box::new(Mistral::new()),
         };
-        Self { reader, parts: Parts::new(prefix.into()) }
+        Self { reader, parts: Parts::new(prefix) }
     }
 
     /// Takes text.

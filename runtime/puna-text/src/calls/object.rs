@@ -1,6 +1,6 @@
 use serde_json::{Map, Value};
 
-use super::{MAX_CALL_BYTES, parts::Parts};
+use super::{MAX_CALL_BYTES, Names, parts::Parts};
 
 /// Where a JSON text's first value ends, found as it comes. Brackets of different kinds are not told apart:
 /// whoever parses the text does.
@@ -40,6 +40,8 @@ impl Scanner {
 /// arguments are given out while they are written, where the name stands before them.
 #[derive(Debug, Default)]
 pub(super) struct CallObject {
+    /// The names of which a call has one, where only these will do.
+    tools: Option<Names>,
     text: String,
     scanner: Scanner,
     place: Place,
@@ -91,7 +93,7 @@ pub(super) enum FirstKey {
     Unread,
     /// The object may be a call.
     OfCall,
-    /// It is none.
+    /// It is none; so is one whose name is no tool's.
     Other,
 }
 
@@ -109,6 +111,20 @@ pub(super) enum Progress {
 }
 
 impl CallObject {
+    /// An object that is a call only with one of these names, or whatever its name is.
+    pub(super) fn of(tools: Option<Names>) -> Self {
+        Self { tools, ..Self::default() }
+    }
+
+    /// Whether what was read has a name that will do.
+    pub(super) fn names_tool(&self) -> bool {
+        self.tools.is_none() || self.name.as_ref().is_some_and(|name| self.is_tool(name))
+    }
+
+    fn is_tool(&self, name: &str) -> bool {
+        self.tools.as_ref().is_none_or(|tools| tools.contains(name))
+    }
+
     pub(super) fn text(&self) -> &str {
         &self.text
     }
@@ -136,7 +152,9 @@ impl CallObject {
     /// Ends a complete object. False, and nothing reported, where it is something else than a call.
     pub(super) fn close(&mut self, parts: &mut Parts) -> bool {
         let (name, arguments) = match read_call(&self.text) {
+            Ok(Some((name, _))) if !self.started && !self.is_tool(&name) => return false,
             Ok(Some(call)) => call,
+            Err(_) if !self.started && !self.names_tool() => return false,
             Ok(None) if !self.started => return false,
             Ok(None) => {
                 self.invalid("the call has a `function` that is none".to_owned(), parts);
@@ -200,6 +218,9 @@ impl CallObject {
                 if key == Key::Name && self.name.is_none() {
                     let name = serde_json::from_str(self.text[start..at].trim_end()).ok();
                     self.name = name.filter(|name: &String| !name.is_empty());
+                    if !self.names_tool() {
+                        self.first_key = FirstKey::Other;
+                    }
                 }
                 Place::Key
             }
@@ -223,6 +244,9 @@ impl CallObject {
     }
 
     fn give_arguments(&mut self, parts: &mut Parts) {
+        if !self.names_tool() {
+            return;
+        }
         let (Some(name), Some(arguments)) = (&self.name, &mut self.arguments) else { return };
         if !self.started {
             parts.start(name);

@@ -8,11 +8,13 @@ pub(super) struct Outside {
     /// Whether only blanks stand before this place in its line.
     blank: bool,
     after_call: bool,
+    /// Whether there is text since the start, a mark or a call.
+    said: bool,
 }
 
 impl Outside {
     pub(super) fn new() -> Self {
-        Self { held: String::new(), blank: true, after_call: false }
+        Self { held: String::new(), blank: true, after_call: false, said: false }
     }
 
     /// Whether a call may begin here in the dialects whose calls begin a line.
@@ -23,6 +25,11 @@ impl Outside {
     /// Whether nothing but blanks stands between a call and this place.
     pub(super) fn is_after_call(&self) -> bool {
         self.blank && self.after_call
+    }
+
+    /// Whether this place is in text that was begun.
+    pub(super) fn is_said(&self) -> bool {
+        self.said
     }
 
     /// Takes a character between two calls that is not text if another call follows.
@@ -53,6 +60,7 @@ impl Outside {
     /// What follows stands as at a line's start.
     pub(super) fn begin_line(&mut self) {
         self.blank = true;
+        self.said = false;
     }
 
     /// A call was read.
@@ -60,6 +68,7 @@ impl Outside {
         self.held.clear();
         self.blank = true;
         self.after_call = true;
+        self.said = false;
     }
 
     /// A call was given up, and what follows is text.
@@ -67,6 +76,7 @@ impl Outside {
         self.held.clear();
         self.blank = false;
         self.after_call = false;
+        self.said = true;
     }
 
     /// Ends the text.
@@ -81,5 +91,6 @@ impl Outside {
         self.held.clear();
         self.blank = false;
         self.after_call = false;
+        self.said = true;
     }
 }

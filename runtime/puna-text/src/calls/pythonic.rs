@@ -1,5 +1,5 @@
 use super::{
-    ENDS_EARLY, MAX_NAME_BYTES, Reader,
+    ENDS_EARLY, MAX_NAME_BYTES, Names, Reader,
     broken::Broken,
     marks::{Marks, Seen},
     outside::Outside,
@@ -10,9 +10,10 @@ use crate::Dialect;
 
 /// Llama 3.2's and 4's Python: a list of calls `[name(key=value, …), …]` at the start of the text or of a
 /// line, after another list, or behind one of the marks, which are no text anywhere. A list of anything else is
-/// text.
+/// text, and so is one in a later line of text whose first name is none of the tools given.
 #[derive(Debug)]
 pub(super) struct Pythonic {
+    tools: Option<Names>,
     outside: Outside,
     marks: Marks,
     state: State,
@@ -33,8 +34,9 @@ enum State {
 }
 
 impl Pythonic {
-    pub(super) fn new() -> Self {
-        Self { outside: Outside::new(), marks: Marks::new(Dialect::Pythonic.marks()), state: State::Outside }
+    pub(super) fn new(tools: Option<Names>) -> Self {
+        let (outside, marks) = (Outside::new(), Marks::new(Dialect::Pythonic.marks()));
+        Self { tools, outside, marks, state: State::Outside }
     }
 
     fn take_plain(&mut self, c: char, parts: &mut Parts) {
@@ -42,6 +44,10 @@ impl Pythonic {
             State::Outside if c == '[' && self.outside.is_blank() => self.state = State::Opening(c.into()),
             State::Outside => self.outside.take(c, parts),
             State::Opening(text) => match begin(&text[1..], c) {
+                Begin::Call(name) if self.is_text(name) => {
+                    self.outside.take_all(&text, parts);
+                    self.take_plain(c, parts);
+                }
                 Begin::Call(name) => {
                     self.state = State::Call(PythonCall::start(name, &format!("{name}("), parts));
                 }
@@ -69,6 +75,11 @@ impl Pythonic {
             },
             State::Broken(broken, open) => self.broken(broken, open, c, parts),
         }
+    }
+
+    /// Whether a list that begins with a call of this name is text.
+    fn is_text(&self, name: &str) -> bool {
+        self.outside.is_said() && self.tools.as_ref().is_some_and(|tools| !tools.contains(name))
     }
 
     fn take_call(&mut self, c: char, mut call: PythonCall, parts: &mut Parts) {

@@ -5,10 +5,11 @@
 
 import json
 import os
-from datetime import datetime
+from datetime import datetime, timezone
 
 from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerFast
+from transformers.utils import chat_template_utils
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.join(HERE, "../../../..")
@@ -68,12 +69,40 @@ CONVERSATIONS = [
 ]
 
 
+# What may be said of a rendering besides, each with these conversations: by number, for templates that refuse some.
+DOCUMENTS = [{"title": "Llamas", "text": "Llamas hum.\nThey “spit”."}, {"title": "", "text": "<|eot_id|> <b>&"}]
+OPTIONS = [
+    {"add_generation_prompt": False},
+    {"documents": DOCUMENTS},
+    {"documents": DOCUMENTS[:1], "add_generation_prompt": False, "variables": {"date_string": "26 Jul 2024"}},
+    {"variables": {"enable_thinking": False, "tools_in_user_message": False, "date_string": "1 März"}},
+]
+WITH_OPTIONS = [0, 1, 3, 4, 5, 8]
+
+
+class Clock(datetime):
+    """The time that templates are told."""
+
+    seconds = 0
+
+    @classmethod
+    def now(cls, tz=None):
+        return datetime.fromtimestamp(cls.seconds, tz or timezone.utc)
+
+
+def cases():
+    for number, (messages, tools) in enumerate(CONVERSATIONS):
+        for options in [{}, *(OPTIONS if number in WITH_OPTIONS else [])]:
+            yield {"messages": messages, "tools": tools, **options}
+
+
 def main():
+    chat_template_utils.datetime = Clock
     with open(os.path.join(ROOT, "examples/models/puna-tiny/tokenizer_config.json")) as file:
         tiny = json.load(file)["chat_template"]
-    with open(os.path.join(ROOT, "runtime/puna-text/src/llama3.jinja")) as file:
+    with open(os.path.join(ROOT, "runtime/puna-text/src/template/llama3.jinja")) as file:
         llama = file.read()
-    with open(os.path.join(ROOT, "runtime/puna-text/src/llama2.jinja")) as file:
+    with open(os.path.join(ROOT, "runtime/puna-text/src/template/llama2.jinja")) as file:
         llama2 = file.read()
     with open(os.path.join(HERE, "indented.jinja")) as file:
         indented = file.read()
@@ -85,14 +114,15 @@ def main():
             templates.append((name, file.read()))
     goldens = []
     for name, template in templates:
-        for messages, tools in CONVERSATIONS:
-            golden = {"template": name, "messages": messages, "tools": tools}
+        for number, case in enumerate(cases()):
+            # Another day and hour each time.
+            Clock.seconds = 1_700_000_000 + number * 1_234_567
+            golden = {"template": name, "now": Clock.seconds, **case}
+            options = {"add_generation_prompt": True, **case, **case.get("variables", {})}
+            options.pop("variables", None)
             try:
-                text = tokenizer.apply_chat_template(messages, tools=tools or None, chat_template=template, tokenize=False, add_generation_prompt=True)
-                # Rendered on another day.
-                golden["text"] = text.replace(datetime.now().strftime("%d %b %Y"), "{today}") if name.endswith(".jinja") else text
-                if "{today}" not in golden["text"]:
-                    golden["tokens"] = tokenizer(golden["text"], add_special_tokens=False)["input_ids"]
+                golden["text"] = tokenizer.apply_chat_template(options.pop("messages"), tools=options.pop("tools") or None, chat_template=template, tokenize=False, **options)
+                golden["tokens"] = tokenizer(golden["text"], add_special_tokens=False)["input_ids"]
             except TemplateError as error:
                 golden["refused"] = str(error)
             goldens.append(golden)

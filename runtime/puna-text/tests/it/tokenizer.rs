@@ -7,7 +7,7 @@ use puna_core::{
     Content, ErrorKind, Message, Role, ToolCall, ToolError, ToolErrorKind, ToolOutcome, ToolResult,
     ToolSchema,
 };
-use puna_text::{ChatTemplate, Tokenizer};
+use puna_text::{ChatTemplate, RenderOptions, Tokenizer};
 use serde_json::json;
 
 use crate::{bundled, tokenizer};
@@ -38,7 +38,9 @@ fn prompt(text: &str) -> Vec<u32> {
         result(ToolOutcome::Success { value: json!({ text: text }) }),
         result(ToolOutcome::Failure { error: ToolError::new(ToolErrorKind::NotFound, text.to_owned()) }),
     ];
-    let prompt = template.render(&messages, &[tool]).expect("messages");
+    let prompt = template
+        .render(&messages, &RenderOptions { tools: &[tool], ..RenderOptions::default() })
+        .expect("messages");
     assert!(prompt.text().contains(text.trim()), "what is said is in the prompt as it was said");
     tokenizer.encode_prompt(&prompt).expect("a prompt")
 }

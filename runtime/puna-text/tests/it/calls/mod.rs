@@ -4,6 +4,7 @@ mod hermes;
 mod llama;
 mod mistral;
 mod pythonic;
+mod tools;
 
 use std::collections::HashSet;
 
@@ -101,10 +102,15 @@ fn join(events: &mut Vec<ParsedEvent>, event: ParsedEvent) {
     }
 }
 
-/// What pieces of a text give. Panics where the events and the parts do not tell the same.
+/// What pieces of a text give.
 #[track_caller]
 fn parse(dialect: Dialect, pieces: &[&str]) -> (Vec<Content>, Vec<ParsedEvent>) {
-    let mut parser = ToolCallParser::new(dialect, "call_");
+    read(ToolCallParser::new(dialect, "call_"), pieces)
+}
+
+/// What a parser makes of pieces of a text. Panics where the events and the parts do not tell the same.
+#[track_caller]
+fn read(mut parser: ToolCallParser, pieces: &[&str]) -> (Vec<Content>, Vec<ParsedEvent>) {
     let mut events = Vec::new();
     for piece in pieces {
         parser.push(piece).events.into_iter().for_each(|event| join(&mut events, event));
@@ -154,24 +160,42 @@ fn check_told(parts: &[Content], events: &[ParsedEvent]) {
     assert_eq!(events.next(), None);
 }
 
+/// Each text of a table, whole, by character and by token, gives the same parts.
+#[track_caller]
+fn check_table(dialect: Dialect, table: Table, parser: impl Fn() -> ToolCallParser) {
+    let tokenizer = tokenizer();
+    for (text, wanted) in table {
+        let whole = read(parser(), &[text]);
+        assert_eq!(short(&whole.0), *wanted, "{dialect}: {text}");
+        assert_eq!(read(parser(), &characters(text)), whole, "{dialect}: {text}");
+        let mut decoder = StreamDecoder::new(tokenizer.clone());
+        let mut tokens = Vec::new();
+        for id in tokenizer.encode_text(text).expect("tokens") {
+            tokens.extend(decoder.push(id).expect("text"));
+        }
+        tokens.extend(decoder.finish().expect("text"));
+        let tokens: Vec<&str> = tokens.iter().map(String::as_str).collect();
+        assert_eq!(read(parser(), &tokens), whole, "{dialect}: {tokens:?}");
+    }
+}
+
 #[test]
 fn tables_whole_by_token_and_by_character() {
-    let tokenizer = tokenizer();
     for (dialect, table, _) in DIALECTS {
         assert!(table.len() >= 30, "{dialect}: {} cases", table.len());
-        for (text, wanted) in table {
-            let whole = parse(dialect, &[text]);
-            assert_eq!(short(&whole.0), *wanted, "{dialect}: {text}");
-            assert_eq!(parse(dialect, &characters(text)), whole, "{dialect}: {text}");
-            let mut decoder = StreamDecoder::new(tokenizer.clone());
-            let mut tokens = Vec::new();
-            for id in tokenizer.encode_text(text).expect("tokens") {
-                tokens.extend(decoder.push(id).expect("text"));
-            }
-            tokens.extend(decoder.finish().expect("text"));
-            let tokens: Vec<&str> = tokens.iter().map(String::as_str).collect();
-            assert_eq!(parse(dialect, &tokens), whole, "{dialect}: {tokens:?}");
-        }
+        check_table(dialect, table, || ToolCallParser::new(dialect, "call_"));
+    }
+}
+
+#[test]
+fn what_names_no_tool_is_no_call_in_the_midst_of_text() {
+    for (dialect, table) in [
+        (Dialect::LlamaJson, tools::LLAMA),
+        (Dialect::Pythonic, tools::PYTHONIC),
+        (Dialect::Hermes, tools::HERMES),
+        (Dialect::Mistral, tools::MISTRAL),
+    ] {
+        check_table(dialect, table, || ToolCallParser::with_tools(dialect, "call_", ["f", "g"]));
     }
 }
 
@@ -490,12 +514,16 @@ proptest! {
     ) {
         let text = start.to_owned() + &text;
         prop_assert_eq!(parse(dialect, &characters(&text)), parse(dialect, &[&text]));
+        let known = || ToolCallParser::with_tools(dialect, "call_", ["f"]);
+        prop_assert_eq!(read(known(), &characters(&text)), read(known(), &[&text]));
     }
 
     #[test]
     fn any_pieces_give_what_the_whole_gives((dialect, text) in nearly(), cuts in prop::collection::vec(0usize..16, 0..12)) {
         let whole = parse(dialect, &[&text]);
         prop_assert_eq!(&parse(dialect, &pieces(&text, &cuts)), &whole);
+        let known = || ToolCallParser::with_tools(dialect, "call_", ["g"]);
+        prop_assert_eq!(read(known(), &pieces(&text, &cuts)), read(known(), &[&text]));
         let ids: HashSet<&str> = whole.0.iter().filter_map(|part| match part {
             Content::ToolCall(call) => Some(call.id.as_str()),
             Content::InvalidToolCall(call) => Some(call.id.as_str()),

@@ -1,26 +1,41 @@
-use std::{collections::HashSet, io, path::Path};
+mod budget;
+mod filters;
+mod guard;
 
-use minijinja::{Environment, ErrorKind as TemplateErrorKind, Value as Jinja, value::Kwargs};
+use std::{
+    collections::{BTreeMap, HashSet},
+    path::Path,
+    sync::Arc,
+    time::SystemTime,
+};
+
+use minijinja::{
+    AutoEscape, Environment, ErrorKind as TemplateErrorKind, Value as Jinja,
+    machinery::{self, CodeGenerator, Instructions, Vm, WhitespaceConfig},
+    syntax::SyntaxConfig,
+};
 use puna_core::{Content, Error, ErrorKind, Message, Result, Role, ToolOutcome, ToolSchema};
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use crate::{
-    Dialect, Tokenizer, files,
-    python_json::{self, python_json},
-};
+use self::budget::Budget;
+use crate::{Dialect, Tokenizer, files, python_json::python_json};
 
 /// Longest template taken: several times the longest known, and bounds how deep its parser goes.
 const MAX_TEMPLATE_BYTES: usize = 128 << 10;
 
-/// Stack to parse a template on: the parser calls itself for every operator of a chain such as `a + a + …`,
-/// so that ten thousand in a file would end the process on a usual thread.
-const PARSER_STACK_BYTES: usize = 256 << 20;
+/// Stack for a template: its parser calls itself for every operator of a chain such as `a + a + …`, so that ten
+/// thousand in a file would end the process on a usual thread; macros that call themselves take it too.
+const STACK_BYTES: usize = 256 << 20;
 
 /// Most instructions a template may run: a hundred messages with tools take some ten thousand.
 const MAX_INSTRUCTIONS: u64 = 20_000_000;
 
-/// Longest prompt a template may write: far beyond any context.
-const MAX_PROMPT_BYTES: usize = 64 << 20;
+/// Longest format of a time: one field of it may write any number of digits.
+const MAX_TIME_FORMAT_BYTES: usize = 256;
+
+/// The template's name in errors.
+const NAME: &str = "chat";
 
 /// Llama 2's form, for models that come without a template.
 const LLAMA_2: &str = include_str!("llama2.jinja");
@@ -32,14 +47,46 @@ const LLAMA_2_TOKENS: std::ops::RangeInclusive<usize> = 32_000..=32_064;
 const LLAMA_3: &str = include_str!("llama3.jinja");
 
 /// A model's chat template: turns a conversation into the text the model continues.
+///
+/// A template is a program of somebody else's: what it runs, makes and reads is bounded, whatever it is.
 #[derive(Debug)]
 pub struct ChatTemplate {
-    environment: Environment<'static>,
+    source: String,
     bos: String,
     eos: String,
     special: Vec<String>,
     takes_tools: bool,
     dialect: Option<Dialect>,
+}
+
+/// What a template writes besides the conversation.
+#[derive(Clone, Debug)]
+pub struct RenderOptions<'a> {
+    /// The tools the model may call.
+    pub tools: &'a [ToolSchema],
+    /// Texts to answer from, for templates that have a place for them.
+    pub documents: &'a [TemplateDocument],
+    /// Whether the prompt ends where the assistant begins to speak. On by default.
+    pub add_generation_prompt: bool,
+    /// The time that the template is told (`strftime_now`), in UTC; the clock's by default.
+    pub now: Option<SystemTime>,
+    /// Whatever else the template reads, by name: `date_string`, `enable_thinking` and the like.
+    pub variables: Map<String, Value>,
+}
+
+/// A text to answer from, as templates of Hugging Face models read it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct TemplateDocument {
+    /// Its title.
+    pub title: String,
+    /// What it says.
+    pub text: String,
+}
+
+impl Default for RenderOptions<'_> {
+    fn default() -> Self {
+        Self { tools: &[], documents: &[], add_generation_prompt: true, now: None, variables: Map::new() }
+    }
 }
 
 /// A conversation as text. What was said in it cannot turn into special tokens.
@@ -120,17 +167,11 @@ impl ChatTemplate {
                 template.len()
             )));
         }
-        let mut environment = Environment::new();
-        environment.set_trim_blocks(true);
-        environment.set_lstrip_blocks(true);
-        environment.set_fuel(Some(MAX_INSTRUCTIONS));
-        environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
-        environment.add_filter("tojson", to_json);
-        environment.add_function("raise_exception", raise_exception);
-        environment.add_function("strftime_now", strftime_now);
+        let source = without_generation_tags(&template);
+        on_stack(|| program(&source).map(|_| ()).map_err(not_a_template))?;
         let takes_tools = template.contains("tools");
         let dialect = Dialect::detect(&template, |token| special.iter().any(|special| special == token));
-        Ok(Self { environment: parse(environment, template)?, bos, eos, special, takes_tools, dialect })
+        Ok(Self { source, bos, eos, special, takes_tools, dialect })
     }
 
     /// Whether the template has a place for tools.
@@ -143,45 +184,84 @@ impl ChatTemplate {
         self.dialect
     }
 
-    /// A conversation as a prompt that ends where the assistant begins to speak.
+    /// A conversation as a prompt.
     ///
     /// # Errors
     /// [`InvalidInput`](ErrorKind::InvalidInput) when a message holds what only other models take, or when the
-    /// template refuses the conversation, fails, or writes without end.
-    pub fn render(&self, messages: &[Message], tools: &[ToolSchema]) -> Result<Prompt> {
-        let mut messages = Value::Array(messages.iter().map(to_template).collect::<Result<_>>()?);
-        let mut tools = Value::Array(tools.iter().map(tool_to_template).collect());
-        let cut = free_mark_in([&messages, &tools]);
-        defuse_all(&mut messages, &self.special, cut);
-        defuse_all(&mut tools, &self.special, cut);
-        let has_tools = tools.as_array().is_some_and(|tools| !tools.is_empty());
-        let context = minijinja::context! {
-            messages => Jinja::from_serialize(&messages),
-            tools => if has_tools { Jinja::from_serialize(&tools) } else { Jinja::from(()) },
-            add_generation_prompt => true,
-            bos_token => self.bos,
-            eos_token => self.eos,
-        };
-        let mut out = Capped(Vec::new());
-        self.environment
-            .get_template("chat")
-            .and_then(|template| template.render_captured_to(context, &mut out).map(|_| ()))
-            .map_err(template_error)?;
-        let text =
-            String::from_utf8(out.0).map_err(|_| Error::internal("the chat template wrote invalid UTF-8"))?;
+    /// template refuses the conversation, fails, or takes more time or memory than templates may.
+    pub fn render(&self, messages: &[Message], options: &RenderOptions<'_>) -> Result<Prompt> {
+        let list = |values: Vec<Value>| if values.is_empty() { Value::Null } else { Value::Array(values) };
+        let documents = options.documents.iter().map(|document| json!(document)).collect();
+        let mut context = options.variables.clone();
+        context.insert("tools".to_owned(), list(options.tools.iter().map(tool_to_template).collect()));
+        context.insert("documents".to_owned(), list(documents));
+        let said = messages.iter().map(to_template).collect::<Result<_>>()?;
+        context.insert("messages".to_owned(), Value::Array(said));
+        let mut context = Value::Object(context);
+        let written = context.to_string();
+        let cut = free_mark(&[&written]);
+        defuse_all(&mut context, &self.special, cut);
+        context["add_generation_prompt"] = json!(options.add_generation_prompt);
+        context["bos_token"] = json!(self.bos);
+        context["eos_token"] = json!(self.eos);
+        let now = options.now.unwrap_or_else(SystemTime::now);
+        let budget = Budget::new(messages.len(), written.len());
+        let text = on_stack(|| run(&self.source, &context, now, &budget).map_err(template_error))?;
         Ok(Prompt { text, cut: Some(cut) })
     }
 }
 
-fn parse(mut environment: Environment<'static>, template: String) -> Result<Environment<'static>> {
-    std::thread::Builder::new()
-        .name("puna-template".to_owned())
-        .stack_size(PARSER_STACK_BYTES)
-        .spawn(move || environment.add_template_owned("chat", template).map(|()| environment))
-        .map_err(|error| Error::internal("cannot start a thread for the chat template").with_source(error))?
-        .join()
-        .map_err(|_| Error::internal("the chat template's parser panicked"))?
-        .map_err(|error| Error::invalid_input("the chat template does not parse").with_source(error))
+/// Runs on a stack that is large enough for whatever a template of the largest size makes of it. A panic is an error.
+fn on_stack<T: Send>(run: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new()
+            .name("puna-template".to_owned())
+            .stack_size(STACK_BYTES)
+            .spawn_scoped(scope, run)
+            .map_err(|error| {
+                Error::internal("cannot start a thread for the chat template").with_source(error)
+            })?;
+        thread
+            .join()
+            .unwrap_or_else(|_| Err(Error::invalid_input("the chat template breaks what runs templates")))
+    })
+}
+
+/// What a template compiles to, with charges for what it makes and reads.
+fn program(source: &str) -> Result<Instructions<'_>, minijinja::Error> {
+    let whitespace =
+        WhitespaceConfig { trim_blocks: true, lstrip_blocks: true, ..WhitespaceConfig::default() };
+    let tree = guard::guard(&machinery::parse(source, NAME, SyntaxConfig, whitespace)?)?;
+    let mut generator = CodeGenerator::new(NAME, source);
+    generator.compile_stmt(&tree);
+    Ok(generator.finish().0)
+}
+
+fn run(
+    source: &str,
+    context: &Value,
+    now: SystemTime,
+    budget: &Arc<Budget>,
+) -> Result<String, minijinja::Error> {
+    let mut environment = Environment::new();
+    environment.set_fuel(Some(MAX_INSTRUCTIONS));
+    filters::add(&mut environment, budget);
+    environment.add_function("raise_exception", raise_exception);
+    environment.add_function("strftime_now", move |format: String| strftime(&format, now));
+    let program = program(source)?;
+    let mut text = String::new();
+    Vm::new(&environment).eval(
+        &program,
+        Jinja::from_serialize(context),
+        &BTreeMap::new(),
+        &mut machinery::make_string_output(&mut text),
+        AutoEscape::None,
+    )?;
+    Ok(text)
+}
+
+fn not_a_template(error: minijinja::Error) -> Error {
+    Error::invalid_input("the chat template does not parse").with_source(error)
 }
 
 fn template_error(error: minijinja::Error) -> Error {
@@ -189,29 +269,33 @@ fn template_error(error: minijinja::Error) -> Error {
         TemplateErrorKind::OutOfFuel => {
             format!("the chat template ran more than {MAX_INSTRUCTIONS} instructions")
         }
-        TemplateErrorKind::WriteFailure => {
-            format!("the chat template wrote more than {MAX_PROMPT_BYTES} bytes")
-        }
         _ => "the chat template refused the conversation".to_owned(),
     };
     Error::invalid_input(message).with_source(error)
 }
 
-/// Output that stops a template which writes without end.
-struct Capped(Vec<u8>);
-
-impl io::Write for Capped {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.0.len() + bytes.len() > MAX_PROMPT_BYTES {
-            return Err(io::Error::other("too much output"));
+/// The same without `{% generation %}` and `{% endgeneration %}`, with which transformers finds in a rendered text what
+/// the assistant said: they write nothing.
+fn without_generation_tags(template: &str) -> String {
+    let mut out = String::with_capacity(template.len());
+    let mut rest = template;
+    while let Some((before, tag)) = rest.split_once("{%") {
+        out.push_str(before);
+        out.push_str("{%");
+        rest = tag;
+        let name = tag.trim_start_matches(['-', '+']).trim_start();
+        for (known, becomes) in [("generation", "if true"), ("endgeneration", "endif")] {
+            if let Some(end) = name.strip_prefix(known)
+                && end.trim_start().trim_start_matches(['-', '+']).starts_with("%}")
+            {
+                out.push_str(&tag[..tag.len() - name.len()]);
+                out.push_str(becomes);
+                rest = end;
+            }
         }
-        self.0.extend_from_slice(bytes);
-        Ok(bytes.len())
     }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
+    out.push_str(rest);
+    out
 }
 
 // ------------------------------------------------------------------ messages as templates see them
@@ -306,11 +390,6 @@ fn free_mark(texts: &[&str]) -> char {
     marks.find(|mark| !said.contains(mark)).unwrap_or('\u{F0000}')
 }
 
-fn free_mark_in<'a>(values: impl IntoIterator<Item = &'a Value>) -> char {
-    let texts: Vec<String> = values.into_iter().map(Value::to_string).collect();
-    free_mark(&texts.iter().map(String::as_str).collect::<Vec<_>>())
-}
-
 /// Puts the mark behind the first character of every special token's name.
 fn defuse(text: &str, special: &[String], mark: char) -> String {
     let mut text = text.to_owned();
@@ -342,28 +421,17 @@ fn defuse_all(value: &mut Value, special: &[String], mark: char) {
 
 // ------------------------------------------------------------------ what templates call
 
-fn to_json(value: &Jinja, kwargs: Kwargs) -> Result<Jinja, minijinja::Error> {
-    let indent: Option<usize> = kwargs.get("indent")?;
-    // Python's other options change nothing that models were trained on.
-    let _: Option<Jinja> = kwargs.get("ensure_ascii")?;
-    let _: Option<Jinja> = kwargs.get("sort_keys")?;
-    let _: Option<Jinja> = kwargs.get("separators")?;
-    kwargs.assert_all_used()?;
-    let value = serde_json::to_value(value)
-        .map_err(|error| minijinja::Error::new(TemplateErrorKind::BadSerialization, error.to_string()))?;
-    let text = match indent {
-        None => python_json(&value),
-        Some(indent) => python_json::indented(&value, indent),
-    };
-    Ok(Jinja::from_safe_string(text))
-}
-
 fn raise_exception(message: String) -> Result<Jinja, minijinja::Error> {
     Err(minijinja::Error::new(TemplateErrorKind::InvalidOperation, message))
 }
 
-fn strftime_now(format: String) -> Result<String, minijinja::Error> {
-    let now = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC);
-    jiff::fmt::strtime::format(&format, &now)
-        .map_err(|error| minijinja::Error::new(TemplateErrorKind::InvalidOperation, error.to_string()))
+fn strftime(format: &str, now: SystemTime) -> Result<String, minijinja::Error> {
+    if format.len() > MAX_TIME_FORMAT_BYTES {
+        let told = format!("a time's format has at most {MAX_TIME_FORMAT_BYTES} bytes");
+        return Err(minijinja::Error::new(TemplateErrorKind::InvalidOperation, told));
+    }
+    let bad =
+        |error: jiff::Error| minijinja::Error::new(TemplateErrorKind::InvalidOperation, error.to_string());
+    let now = jiff::Timestamp::try_from(now).map_err(bad)?.to_zoned(jiff::tz::TimeZone::UTC);
+    jiff::fmt::strtime::format(format, &now).map_err(bad)
 }
