@@ -24,6 +24,9 @@ use crate::{
 /// Chunks that are embedded and written together: the embedder sorts them by length and fills its batches.
 const GROUP_CHUNKS: usize = 256;
 
+/// Most bytes of a document's vectors: with all else that it has they fit into a batch of the store.
+const MAX_VECTOR_BYTES: usize = 64 << 20;
+
 /// Documents of a group, for those that need no embedding.
 const GROUP_DOCUMENTS: usize = 64;
 
@@ -273,13 +276,15 @@ impl KnowledgeBase {
         {
             return Ok(Step::Unchanged(id));
         }
+        let embedding = self.embedding();
+        let most = MAX_DOCUMENT_CHUNKS.min(MAX_VECTOR_BYTES / (4 * embedding.dimension));
         let split = tokio::task::spawn_blocking(move || {
             let chunks = tokio::runtime::Handle::current().block_on(splitter.split(&text, format))?;
-            if chunks.len() > MAX_DOCUMENT_CHUNKS {
+            if chunks.len() > most {
                 return Err(Error::new(
                     ErrorKind::ResourceExhausted,
                     format!(
-                        "the document has {} chunks; at most {MAX_DOCUMENT_CHUNKS} are taken: give it in parts, or larger chunks",
+                        "the document has {} chunks; at most {most} are taken: give it in parts, or larger chunks",
                         chunks.len()
                     ),
                 ));
@@ -294,7 +299,6 @@ impl KnowledgeBase {
             Ok(split) => split,
             Err(error) => return fail(&id, error),
         };
-        let embedding = self.embedding();
         let model = embedding.digest();
         let mut known = Vec::with_capacity(chunks.len());
         for chunk in &chunks {

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Embedding, Metric, Precision,
-    index::{KeywordIndex, Row, Rows, VectorIndex, Vectors},
+    index::{KeywordIndex, Posting, Rows, VectorIndex, Vectors},
     indexes::Indexes,
 };
 
@@ -71,8 +71,7 @@ pub(crate) fn write(path: &Path, header: &Header, next: u64, indexes: &Indexes) 
 
 fn content(out: &mut impl Write, header: &Header, next: u64, indexes: &Indexes) -> std::io::Result<()> {
     out.write_all(MAGIC)?;
-    let (terms, lengths) = indexes.keywords.parts();
-    let terms: Vec<(&str, &[(Row, u32)])> = terms.collect();
+    let terms: Vec<(&str, &[Posting])> = indexes.keywords.terms().collect();
     let counts = Counts { rows: indexes.rows.len(), terms: terms.len(), next };
     for json in [serde_json::to_vec(header)?, serde_json::to_vec(&counts)?] {
         out.write_all(&(json.len() as u32).to_le_bytes())?;
@@ -83,7 +82,7 @@ fn content(out: &mut impl Write, header: &Header, next: u64, indexes: &Indexes) 
         out.write_all(&chunk.to_le_bytes())?;
     }
     write_vectors(out, indexes.vectors.vectors())?;
-    write_all(out, lengths, u32::to_le_bytes)?;
+    write_all(out, indexes.keywords.lengths(), u32::to_le_bytes)?;
     for (term, postings) in terms {
         write_number(out, term.len() as u64)?;
         out.write_all(term.as_bytes())?;

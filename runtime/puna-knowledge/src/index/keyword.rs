@@ -8,12 +8,15 @@ use super::{Row, RowSet};
 const K1: f32 = 1.2;
 const B: f32 = 0.75;
 
+/// A row that has a term, and how often.
+pub(crate) type Posting = (Row, u32);
+
 /// An inverted index.
 #[derive(Debug, Default)]
 pub(crate) struct KeywordIndex {
     terms: HashMap<Box<str>, u32>,
     /// Of each term the rows that have it, in order, and how often.
-    postings: Vec<Vec<(Row, u32)>>,
+    postings: Vec<Vec<Posting>>,
     /// Of each row its terms.
     lengths: Vec<u32>,
 }
@@ -119,15 +122,18 @@ impl KeywordIndex {
         self.terms.shrink_to_fit();
     }
 
-    /// Terms with their postings, and each row's length, as they are kept.
-    pub(crate) fn parts(&self) -> (impl Iterator<Item = (&str, &[(Row, u32)])>, &[u32]) {
-        let terms =
-            self.terms.iter().map(|(term, number)| (&**term, self.postings[*number as usize].as_slice()));
-        (terms, &self.lengths)
+    /// Terms with their postings, as they are kept.
+    pub(crate) fn terms(&self) -> impl Iterator<Item = (&str, &[Posting])> {
+        self.terms.iter().map(|(term, number)| (&**term, self.postings[*number as usize].as_slice()))
     }
 
-    /// From what [`parts`](Self::parts) gave.
-    pub(crate) fn from_parts(terms: Vec<(Box<str>, Vec<(Row, u32)>)>, lengths: Vec<u32>) -> Self {
+    /// Each row's terms, as they are kept.
+    pub(crate) fn lengths(&self) -> &[u32] {
+        &self.lengths
+    }
+
+    /// From what [`terms`](Self::terms) and [`lengths`](Self::lengths) gave.
+    pub(crate) fn from_parts(terms: Vec<(Box<str>, Vec<Posting>)>, lengths: Vec<u32>) -> Self {
         let mut index = Self { lengths, ..Self::default() };
         for (term, postings) in terms {
             index.terms.insert(term, index.postings.len() as u32);

@@ -12,7 +12,7 @@ pub use self::{
     vector::{Metric, Scan},
 };
 pub(crate) use self::{
-    keyword::KeywordIndex,
+    keyword::{KeywordIndex, Posting},
     rows::{Row, RowSet, Rows},
     terms::terms,
     vector::VectorIndex,

@@ -68,8 +68,8 @@ fn rank(name: &str) -> Option<u8> {
     let is = |known: &&str| name.eq_ignore_ascii_case(known);
     match name.as_bytes() {
         [b'h' | b'H', depth @ b'1'..=b'6'] => Some(HEADING + depth - b'1'),
-        _ if BLOCKS.iter().any(|known| is(&known)) => Some(BLOCK),
-        _ if PARTS.iter().any(|known| is(&known)) => Some(WITHIN_BLOCK),
+        _ if BLOCKS.iter().any(is) => Some(BLOCK),
+        _ if PARTS.iter().any(is) => Some(WITHIN_BLOCK),
         _ => None,
     }
 }
