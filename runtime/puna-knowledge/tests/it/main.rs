@@ -4,6 +4,7 @@ mod base;
 mod kill;
 mod load;
 mod namespaces;
+mod nearest;
 mod reembed;
 mod search;
 mod split;
