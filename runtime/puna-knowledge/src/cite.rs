@@ -52,7 +52,7 @@ pub struct Quote {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case", tag = "verdict")]
 pub enum Verdict {
-    /// It stands in the source that its sentence cites, or, where it cites none, in one of them.
+    /// It stands in a source that is cited behind it or in its sentence, or, where none is, in one of them.
     Found {
         /// The source's number.
         source: usize,
@@ -83,13 +83,18 @@ pub fn check_citations(answer: &str, sources: &[Source]) -> CitationCheck {
     let markers = markers(answer, sources);
     let plain: Vec<Plain> = sources.iter().map(|source| Plain::new(&source.hit.text)).collect();
     let sentences = sentences(answer);
-    for quote in quotes(answer) {
-        let sentence = sentences.iter().find(|sentence| sentence.contains(&quote.start));
-        let cited: Vec<usize> = markers
-            .iter()
-            .filter(|marker| sentence.is_some_and(|sentence| sentence.contains(&marker.span.start)))
-            .map(|marker| marker.number)
-            .collect();
+    let quotes = quotes(answer);
+    for (index, quote) in quotes.iter().cloned().enumerate() {
+        let sentence =
+            sentences.iter().find(|sentence| sentence.contains(&quote.start)).cloned().unwrap_or_default();
+        let next = quotes.get(index + 1).map_or(usize::MAX, |next| next.start);
+        let of_sentence = markers.iter().filter(|marker| sentence.contains(&marker.span.start));
+        // The markers right behind it are its own; without any, those of its sentence are.
+        let behind = of_sentence.clone().filter(|marker| (quote.end..next).contains(&marker.span.start));
+        let mut cited: Vec<usize> = behind.map(|marker| marker.number).collect();
+        if cited.is_empty() {
+            cited.extend(of_sentence.map(|marker| marker.number));
+        }
         let text = &answer[quote.clone()];
         let wanted = Plain::new(text);
         let mut found =

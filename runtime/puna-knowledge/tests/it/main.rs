@@ -1,5 +1,6 @@
 //! Knowledge bases through their public interface.
 
+mod answers;
 mod base;
 mod kill;
 mod load;
