@@ -13,7 +13,7 @@ use super::{Metric, Precision, Row, RowSet, Scan, VectorIndex};
 /// vectors.remove(0);
 /// let nearest = vectors.search(&[2.0, 0.5], 1, Scan::Auto)?;
 /// assert_eq!(nearest[0].0, 2);
-/// # puna_core::Result::Ok(())
+/// # Ok::<(), puna_core::Error>(())
 /// ```
 #[derive(Debug)]
 pub struct NearestVectors {
