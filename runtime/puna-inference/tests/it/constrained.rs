@@ -1,7 +1,7 @@
 //! Answers that must have a form: calls of tools, and JSON. What is generated is held against `jsonschema`, which the
 //! generator does not use.
 
-use std::fs;
+use std::{collections::HashSet, fs};
 
 use futures_util::{StreamExt, future::join_all};
 use jsonschema::{Draft, Validator};
@@ -10,6 +10,7 @@ use puna_core::{
     Model, ModelEvent, ModelStream, StopReason, ToolChoice, ToolSchema,
 };
 use puna_inference::{CompletionRequest, OnnxModel};
+use puna_text::Tokenizer;
 use serde_json::{Value, json};
 
 use crate::{answer, ask_with, bundled, load, load_with, read, toy::Toy};
@@ -228,6 +229,95 @@ async fn in_whatever_way_it_is_computed() {
     }
 }
 
+/// Several answers to one request are computed together, and each has the form.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_choice_has_the_form() {
+    let model = load_with(&bundled(), |options| options.slots = 8).expect("the model");
+    let tools = tools();
+    let mut different = HashSet::new();
+    let mut finished = 0;
+    for (number, tool) in tools.iter().enumerate() {
+        let required =
+            request(&format!("Please use {}", tool.name), 100 * number as u64, ToolChoice::Required);
+        let mut schema = required.clone();
+        schema.tools = Vec::new();
+        schema.tool_choice = ToolChoice::Auto;
+        schema.constraint = Some(Constraint::JsonSchema(tool.parameters.clone()));
+        let held = model.unconstrained(&tool.parameters).expect("a schema").is_empty();
+        for request in [required, schema] {
+            let streams = model.choices(&request, 8).expect("choices");
+            let answers = join_all(streams.into_iter().map(read)).await;
+            for answer in answers {
+                let (text, completion) = answer.expect("an answer");
+                different.insert(format!("{:?}", completion.message));
+                if !request.tools.is_empty() {
+                    finished += calls(&completion, &tools).len();
+                } else if held && completion.stop == StopReason::EndOfTurn {
+                    let value: Value = serde_json::from_str(&text).expect("JSON");
+                    assert!(validator(&tool.parameters).is_valid(&value), "{text} is not of {}", tool.name);
+                    finished += 1;
+                }
+            }
+        }
+    }
+    assert!(finished > 100 && different.len() >= 80, "{finished} finished, {} different", different.len());
+}
+
+/// The likeliest answer of those that have the form: there are so few that none of them is dropped on the way.
+#[tokio::test(flavor = "multi_thread")]
+async fn beams_keep_to_the_form() {
+    let model = load(&bundled()).expect("the model");
+    let beam = |beams| Some(BeamOptions { beams, length_penalty: 0.0, ..BeamOptions::default() });
+    // Any of the tokens that end the bundled model's answers.
+    let tokenizer = Tokenizer::from_folder(&bundled()).expect("the tokenizer");
+    let ends = ["<|end_of_text|>", "<|eom_id|>", "<|eot_id|>"].map(|end| tokenizer.token_to_id(end));
+    let answers = ["yes, always", "no, never", "perhaps", "in Peru", "I am not sure", "7", "No."];
+    let start = model.tokens("").expect("tokens").len();
+    let mut chosen = HashSet::new();
+    for text in ["Is it so? ", "Where are llamas? ", "One two ", "My name is ", "The weather in "] {
+        let prompt = model.tokens(text).expect("tokens");
+        let mut likeliest = (f64::NEG_INFINITY, "");
+        for answer in answers {
+            for end in ends {
+                let end = [end.expect("a token")];
+                let tokens = [&prompt[..], &model.tokens(answer).expect("tokens")[start..], &end].concat();
+                let scores = model.score(&tokens, prompt.len(), 0).await.expect("scores");
+                let score = scores.iter().map(|score| score.logprob).sum();
+                if score > likeliest.0 {
+                    likeliest = (score, answer);
+                }
+            }
+        }
+        let constraint = Some(Constraint::Regex(answers.map(|answer| answer.replace('.', "\\.")).join("|")));
+        let options = GenerateOptions { max_tokens: Some(30), beam: beam(64), ..GenerateOptions::default() };
+        let request = CompletionRequest { prompt, options, constraint, ..CompletionRequest::default() };
+        let (found, completion) = read(model.complete(request).expect("a request")).await.expect("an answer");
+        assert_eq!((found.as_str(), completion.stop), (likeliest.1, StopReason::EndOfTurn), "{text}");
+        chosen.insert(found);
+    }
+    assert!(chosen.len() > 1, "{chosen:?}");
+
+    let tools = tools();
+    let mut finished = 0;
+    for tool in &tools {
+        let mut called = request(&format!("Please use {}", tool.name), 0, ToolChoice::Required);
+        called.options =
+            GenerateOptions { max_tokens: Some(150), beam: beam(4), ..GenerateOptions::default() };
+        finished += calls(&answer(&model, called.clone()).await.1, &tools).len();
+        called.tools = Vec::new();
+        called.tool_choice = ToolChoice::Auto;
+        called.constraint = Some(Constraint::JsonSchema(tool.parameters.clone()));
+        let (text, completion) = answer(&model, called).await;
+        let held = model.unconstrained(&tool.parameters).expect("a schema").is_empty();
+        if held && completion.stop == StopReason::EndOfTurn {
+            let value: Value = serde_json::from_str(&text).expect("JSON");
+            assert!(validator(&tool.parameters).is_valid(&value), "{text} is not of {}", tool.name);
+            finished += 1;
+        }
+    }
+    assert!(finished > tools.len(), "{finished} of {} answers", 2 * tools.len());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn expressions_and_grammars() {
     let model = load(&bundled()).expect("the model");
@@ -247,7 +337,6 @@ async fn expressions_and_grammars() {
 async fn what_cannot_be_held_is_told() {
     let model = load(&bundled()).expect("the model");
     let deep = (0..300).fold(json!({}), |inner, _| json!({"properties": {"a": inner}}));
-    let beam = Some(BeamOptions::default());
     let base = || request("Hello", 1, ToolChoice::Auto);
     let schema = |schema: Value| GenerateRequest {
         constraint: Some(Constraint::JsonSchema(schema)),
@@ -267,11 +356,6 @@ async fn what_cannot_be_held_is_told() {
             GenerateRequest { tools: Vec::new(), tool_choice: ToolChoice::Required, ..base() },
             ErrorKind::InvalidInput,
             "no tool",
-        ),
-        (
-            GenerateRequest { options: GenerateOptions { beam, ..Default::default() }, ..base() },
-            ErrorKind::InvalidInput,
-            "`beam`",
         ),
     ] {
         let error = model.generate(request).await.err().expect("an error");
