@@ -107,15 +107,12 @@ async fn calls_are_valid_whatever_is_drawn() {
     assert!(free > 0 && called > 0, "{free} answers of free text, {called} calls");
 }
 
-/// Every schema of the suite that can be held, and those of the tools, from the model as it is and from nearly even
-/// chances for every token, as random weights give them.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_thousand_answers_satisfy_their_schemas() {
+/// Every schema of the suite that can be held, and those of the tools.
+fn schemas(model: &OnnxModel) -> Vec<Value> {
     let suite =
         concat!(env!("CARGO_MANIFEST_DIR"), "/../puna-text/tests/constraint/json_schema_test_suite.json");
     let suite: Vec<Value> =
         serde_json::from_str(&fs::read_to_string(suite).expect("the suite")).expect("JSON");
-    let model = load_with(&bundled(), |options| options.queue = 4096).expect("the model");
     let held = |schema: &Value| match model.unconstrained(schema) {
         Ok(left_out) => left_out.is_empty(),
         Err(error) => {
@@ -125,16 +122,61 @@ async fn a_thousand_answers_satisfy_their_schemas() {
     };
     let suite = suite.iter().map(|case| case["schema"].clone());
     let tools = tools().into_iter().map(|tool| tool.parameters);
-    let schemas: Vec<Value> = suite.chain(tools).filter(held).collect();
-    let mut finished = Vec::new();
-    for (temperature, seeds) in [(0.8, 1), (20.0, 6)] {
-        let runs = schemas.iter().flat_map(|schema| (0..seeds).map(move |seed| (schema, seed)));
-        let runs = runs.map(|(schema, seed)| run(&model, schema, seed, temperature));
-        finished.push(join_all(runs).await.into_iter().filter(|finished| *finished).count());
+    suite.chain(tools).filter(held).collect()
+}
+
+/// How many answers come to an end, all of which then satisfy their schemas; one for each schema and seed.
+async fn finished(model: &OnnxModel, schemas: &[Value], seeds: u64, temperature: f32) -> usize {
+    let runs = schemas.iter().flat_map(|schema| (0..seeds).map(move |seed| (schema, seed)));
+    let runs = runs.map(|(schema, seed)| run(model, schema, seed, temperature));
+    join_all(runs).await.into_iter().filter(|finished| *finished).count()
+}
+
+/// From the bundled model as it is, and with nearly even chances for every token.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_answers_satisfy_their_schemas() {
+    let model = load_with(&bundled(), |options| options.queue = 4096).expect("the model");
+    let schemas = schemas(&model);
+    let (as_it_is, even) =
+        (finished(&model, &schemas, 1, 0.8).await, finished(&model, &schemas, 6, 20.0).await);
+    println!(
+        "{as_it_is} of 1 seed and {even} of 6 seeds of even chances finished, {} schemas",
+        schemas.len()
+    );
+    assert!(as_it_is > 50 && as_it_is + even > 1_000, "{as_it_is} and {even} pairs of schema and seed");
+}
+
+/// From graphs of every architecture with random weights, whose tokens are bytes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_answers_of_random_weights_satisfy_their_schemas() {
+    let small = json!({
+        "vocab_size": 320, "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2,
+        "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 16, "max_position_embeddings": 512,
+        "bos_token_id": 300, "eos_token_id": 301, "pad_token_id": 302, "tie_word_embeddings": true,
+    });
+    let mut total = 0;
+    for shape in ["llama-3.2-1b", "mistral-7b", "qwen-2.5-0.5b", "qwen-3-0.6b", "phi-3-mini", "gemma-2-2b"] {
+        let text = puna_export::shape(shape).expect("a shape");
+        let mut config: serde_json::Map<_, _> = serde_json::from_str(text).expect("a configuration");
+        config.extend(small.as_object().expect("an object").clone());
+        let folder = tempfile::tempdir().expect("a folder");
+        let out = folder.path().join("model");
+        puna_export::random(
+            &json!(config).to_string(),
+            7,
+            &out,
+            &puna_export::ExportOptions::default(),
+            &|_| (),
+        )
+        .unwrap_or_else(|error| panic!("{shape}: {}", error.report()));
+        let model = load_with(&out, |options| options.queue = 4096).expect("the model");
+        let schemas = schemas(&model);
+        let finished = finished(&model, &schemas, 2, 1.0).await;
+        println!("{shape}: {finished} of {} answers finished", 2 * schemas.len());
+        assert!(finished > 100, "{shape}: {finished}");
+        total += finished;
     }
-    println!("{finished:?} pairs of {} schemas and 1 seed, and 6 seeds of even chances", schemas.len());
-    assert!(finished.iter().sum::<usize>() > 1_000, "{finished:?} pairs of schema and seed came to an end");
-    assert!(finished[0] > 50, "{finished:?}");
+    assert!(total > 1_000, "{total} pairs of schema and seed came to an end");
 }
 
 /// Whether an answer came to an end, which then satisfies its schema.
@@ -149,7 +191,7 @@ async fn run(model: &OnnxModel, schema: &Value, seed: u64, temperature: f32) -> 
     // Even chances seldom end a text by themselves.
     let ends = ["\"", "}", "]", "\"}"].map(|text| model.tokens(text).expect("tokens"));
     let logit_bias =
-        ends.iter().flatten().map(|token| (*token, if temperature > 1.0 { 100.0 } else { 0.0 })).collect();
+        ends.iter().flatten().map(|token| (*token, if temperature >= 1.0 { 100.0 } else { 0.0 })).collect();
     let constraint = Some(Constraint::JsonSchema(schema.clone()));
     let request =
         CompletionRequest { prompt, options, logit_bias, constraint, ..CompletionRequest::default() };
