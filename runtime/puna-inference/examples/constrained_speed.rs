@@ -41,7 +41,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         [folder, flag, rounds] if flag == "--rounds" => (folder, rounds.parse()?),
         _ => return Err("usage: constrained_speed MODEL_FOLDER [--rounds COUNT]".into()),
     };
-    let runtime = Runtime::get(&|progress| eprintln!("{progress}"))?;
+    let runtime = Runtime::get(&|progress| progress.line().iter().for_each(|line| eprintln!("{line}")))?;
     let options = LoadOptions { draft_tokens: 0, ..LoadOptions::default() };
     let model = OnnxModel::load(&runtime, Path::new(folder), options)?;
     // Prose of any words, so that every mask is one of a whole vocabulary.

@@ -23,7 +23,7 @@ pub(crate) enum Command {
     Run(RunArgs),
     /// Talk with an agent; Ctrl-C stops an answer, Ctrl-D leaves
     Chat(ChatArgs),
-    /// List, show, export, import and delete conversations
+    /// List, show, fork, export, import and delete conversations
     Sessions(SessionsArgs),
     /// Check, export, import, measure and compact the data folder
     Store(StoreArgs),
@@ -138,6 +138,25 @@ pub(crate) enum SessionsCommand {
     List,
     /// The messages of one
     Show {
+        /// The conversation's name
+        session: String,
+    },
+    /// Begin one that goes on from another
+    #[command(after_help = "\
+Examples:
+  puna sessions fork lunch dinner
+  puna sessions fork lunch dinner --turn 2")]
+    Fork {
+        /// The conversation to go on from
+        session: String,
+        /// The new one's name
+        name: String,
+        /// The last turn that they have in common, from 1 [default: the last finished one]
+        #[arg(long, value_name = "NUMBER")]
+        turn: Option<u64>,
+    },
+    /// Those that go on from one, directly or from one that does
+    Branches {
         /// The conversation's name
         session: String,
     },
@@ -433,7 +452,8 @@ in windows that overlap by half.
 
 Examples:
   puna score examples/models/puna-tiny \"Hello! How can I help?\"
-  puna score models/llama-3.2-1b --file book.txt --json")]
+  puna score models/llama-3.2-1b --file book.txt --json
+  puna score models/llama-3.2-1b --file book.txt --adapter concierge")]
 pub(crate) struct ScoreArgs {
     /// The model's folder
     pub folder: PathBuf,
@@ -444,6 +464,9 @@ pub(crate) struct ScoreArgs {
     pub file: Option<PathBuf>,
     #[command(flatten)]
     pub load: LoadArgs,
+    /// Score with an adapter: a name in the model's folder `adapters`, or a file
+    #[arg(long, value_name = "NAME")]
+    pub adapter: Option<String>,
     /// Also show every token's log-probability, and so many likelier ones; the text must fit the context
     #[arg(long, value_name = "COUNT")]
     pub top: Option<usize>,

@@ -8,7 +8,7 @@ use puna::{
     RunOptions, Stack,
 };
 
-use crate::{args, exit, render};
+use crate::{args, exit, render, setup};
 
 /// Longest input taken from standard input: far beyond any context, and bounds memory.
 const MAX_INPUT_BYTES: u64 = 16 << 20;
@@ -46,9 +46,7 @@ pub(crate) fn cancel_on_ctrl_c() -> CancellationToken {
 
 /// The stack of a command: its data folder, and progress on standard error.
 pub(crate) fn open_stack(data: Option<std::path::PathBuf>) -> Result<Stack> {
-    let mut builder = Stack::builder().on_progress(|progress| {
-        anstream::eprintln!("{}{progress}{}", render::DIM, render::RESET);
-    });
+    let mut builder = Stack::builder().on_setup(setup::shown());
     if let Some(data) = data {
         builder = builder.data_dir(data);
     }

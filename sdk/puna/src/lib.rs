@@ -41,6 +41,7 @@ mod doctor;
 mod embedder;
 mod function_tool;
 mod output;
+mod setup;
 mod stack;
 
 pub use doctor::{AgentReport, Doctor, Finding, Folder, Machine, StoreReport, doctor};
@@ -53,7 +54,9 @@ pub use puna_agent::{
 pub use puna_core::*;
 pub use puna_export as export;
 pub use puna_inference as inference;
+pub use puna_memory::{Branch, Conversations};
 pub use puna_plugins as plugins;
 pub use puna_spec::{AgentSpec, ByteSize, OutputSpec, SchemaSpec};
 pub use puna_store as store;
+pub use setup::SetupProgress;
 pub use stack::{AgentBuilder, Stack, StackBuilder, check_plugins};

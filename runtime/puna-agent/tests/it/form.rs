@@ -394,6 +394,7 @@ async fn journals_that_end_before_the_answer_was_checked() {
         agent: "tester".into(),
         message: Message::user("go"),
         form: TurnForm { output: Some(OutputForm::new(schema)), ..TurnForm::default() },
+        user: None,
     };
     let step = |text: &str| Record::Step { message: Message::assistant(text), usage: Default::default() };
     let bench = Bench::new(&[("go", vec![say("wrong"), say(r#"{"city": "x"}"#)])]);
