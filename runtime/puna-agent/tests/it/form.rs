@@ -332,11 +332,11 @@ async fn a_code_fence_is_taken_off() {
     let events = bench.run("go").await;
     assert_eq!(outcome(&events), &TurnOutcome::Answered { text: fenced, value: Some(wanted.clone()) });
     assert!(refusals(&events).is_empty());
-    let shown = events.iter().filter_map(|event| match event {
+    let mut shown = events.iter().filter_map(|event| match event {
         Event::PartialOutput { value } => Some(value),
         _ => None,
     });
-    assert_eq!(shown.last(), Some(&wanted));
+    assert_eq!(shown.next_back(), Some(&wanted));
 }
 
 /// A process that dies at any append, before or after it is durable: the next one goes on in the turn's own form, even
