@@ -323,7 +323,7 @@ async fn beams_keep_to_the_form() {
             for end in ends {
                 let end = [end.expect("a token")];
                 let tokens = [&prompt[..], &model.tokens(answer).expect("tokens")[start..], &end].concat();
-                let scores = model.score(&tokens, prompt.len(), 0).await.expect("scores");
+                let scores = model.score(&tokens, prompt.len(), 0, None).await.expect("scores");
                 let score = scores.iter().map(|score| score.logprob).sum();
                 if score > likeliest.0 {
                     likeliest = (score, answer);
