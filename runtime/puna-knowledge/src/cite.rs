@@ -178,7 +178,7 @@ fn quotes(answer: &str) -> Vec<Range<usize>> {
         answer[at..].char_indices().find(|(_, c)| MARKS.iter().any(|(open, _)| open == c))
     {
         let start = at + offset + open.len_utf8();
-        let ends = |c: char| MARKS.iter().any(|mark| *mark == (open, c));
+        let ends = |c: char| MARKS.contains(&(open, c));
         let Some(length) = answer[start..].find(ends) else {
             at = start;
             continue;
