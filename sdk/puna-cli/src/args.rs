@@ -23,7 +23,7 @@ pub(crate) enum Command {
     Run(RunArgs),
     /// Talk with an agent; Ctrl-C stops an answer, Ctrl-D leaves
     Chat(ChatArgs),
-    /// List, show, export, import and delete conversations
+    /// List, show, fork, export, import and delete conversations
     Sessions(SessionsArgs),
     /// Check, export, import, measure and compact the data folder
     Store(StoreArgs),
@@ -56,6 +56,29 @@ pub(crate) struct DataArgs {
     pub data: Option<PathBuf>,
 }
 
+/// What a run asks of answers in place of what the agent says.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct FormArgs {
+    /// A file with the JSON Schema of the answer, in place of the agent's
+    #[arg(long, value_name = "FILE")]
+    schema: Option<PathBuf>,
+    /// Whether tools are called, in place of the agent's choice: auto, none, required (at first), or a tool's name
+    #[arg(long, value_name = "CHOICE")]
+    tool_choice: Option<puna::ToolChoice>,
+}
+
+impl FormArgs {
+    /// Puts into an agent's specification what was given.
+    pub(crate) fn apply(self, spec: &mut puna::AgentSpec) {
+        if let Some(file) = self.schema {
+            spec.output.schema = Some(puna::SchemaSpec::File(file));
+        }
+        if let Some(choice) = self.tool_choice {
+            spec.tool_choice = choice;
+        }
+    }
+}
+
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "\
 With a schema, standard output holds the answer's value alone, as one line of JSON, and the exit code is 7 when the
@@ -77,12 +100,8 @@ pub(crate) struct RunArgs {
     pub session: Option<String>,
     #[command(flatten)]
     pub data: DataArgs,
-    /// A file with the JSON Schema of the answer, in place of the agent's
-    #[arg(long, value_name = "FILE")]
-    pub schema: Option<PathBuf>,
-    /// Whether tools are called, in place of the agent's choice: auto, none, required (at first), or a tool's name
-    #[arg(long, value_name = "CHOICE")]
-    pub tool_choice: Option<puna::ToolChoice>,
+    #[command(flatten)]
+    pub form: FormArgs,
     /// Print events as JSON Lines instead of the answer's text
     #[arg(long)]
     pub json: bool,
@@ -97,6 +116,8 @@ pub(crate) struct ChatArgs {
     pub session: String,
     #[command(flatten)]
     pub data: DataArgs,
+    #[command(flatten)]
+    pub form: FormArgs,
 }
 
 #[derive(Debug, ClapArgs)]
@@ -117,6 +138,25 @@ pub(crate) enum SessionsCommand {
     List,
     /// The messages of one
     Show {
+        /// The conversation's name
+        session: String,
+    },
+    /// Begin one that goes on from another
+    #[command(after_help = "\
+Examples:
+  puna sessions fork lunch dinner
+  puna sessions fork lunch dinner --turn 2")]
+    Fork {
+        /// The conversation to go on from
+        session: String,
+        /// The new one's name
+        name: String,
+        /// The last turn that they have in common, from 1 [default: the last finished one]
+        #[arg(long, value_name = "NUMBER")]
+        turn: Option<u64>,
+    },
+    /// Those that go on from one, directly or from one that does
+    Branches {
         /// The conversation's name
         session: String,
     },

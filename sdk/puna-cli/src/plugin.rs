@@ -109,6 +109,8 @@ async fn call(component: &Path, function: &str, arguments: &str, grants: &[Strin
     let context = ToolContext {
         call_id: "call_0".to_owned(),
         session: "puna-plugin-call".to_owned(),
+        turn: String::new(),
+        user: None,
         deadline: None,
         cancel: CancellationToken::new(),
     };

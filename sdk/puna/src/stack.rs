@@ -6,7 +6,7 @@ use std::{
 };
 
 use puna_agent::{Agent, AgentOptions, HistoryPolicy, Limits, SessionLocks};
-use puna_core::{Embedder, Error, ErrorKind, Journal, Model, Result, Tool, ToolSchema};
+use puna_core::{Embedder, Error, ErrorKind, Journal, Model, Result, SessionSummary, Tool, ToolSchema};
 use puna_inference::{CompanionUse, EncoderOptions, FolderOptions, LoadOptions, OnnxModel, provision};
 use puna_memory::{Conversations, EphemeralJournal};
 use puna_plugins::{Grants, HostOptions, Inspection, PluginHost};
@@ -190,6 +190,19 @@ impl Stack {
         self.conversations()?.import(input, name).await
     }
 
+    /// Begins session `name` as a copy of another one's first `turns` turns; without a number, of all that are finished.
+    ///
+    /// # Errors
+    /// Those of [`Conversations::fork`].
+    pub async fn fork_session(
+        &self,
+        session: &str,
+        turns: Option<u64>,
+        name: &str,
+    ) -> Result<SessionSummary> {
+        self.conversations()?.fork(session, turns, name).await
+    }
+
     /// A model, loaded once for all agents that name the same folder and settings. Blocks while it loads.
     fn model(&self, spec: &ModelSpec) -> Result<Arc<OnnxModel>> {
         let defaults = LoadOptions::default();
@@ -362,7 +375,9 @@ impl AgentBuilder {
         let form = output::form(&spec.output)?;
         let journal: Arc<dyn Journal> = if spec.memory.conversation {
             let stack = stack.clone();
-            Arc::new(blocking(move || stack.conversations()).await?)
+            let conversations = blocking(move || stack.conversations()).await?;
+            conversations.clear_up().await?;
+            Arc::new(conversations)
         } else {
             Arc::clone(&stack.0.ephemeral) as _
         };

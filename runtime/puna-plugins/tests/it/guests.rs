@@ -136,6 +136,8 @@ pub fn context() -> ToolContext {
     ToolContext {
         call_id: "call".to_owned(),
         session: "session".to_owned(),
+        turn: String::new(),
+        user: None,
         deadline: None,
         cancel: Default::default(),
     }
