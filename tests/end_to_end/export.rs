@@ -176,6 +176,16 @@ fn adapters_change_what_a_model_says() {
     assert_eq!(say(&model, &["--adapter", "other"]), wanted);
     assert_eq!(say(&model, &["--adapter", &file]), wanted);
     assert_ne!(say(&model, &[]), wanted);
+    let score = |folder: &str, adapter: &[&str]| -> f64 {
+        let report = puna.ok(&[&["score", folder, "--json", "Hello to you."][..], adapter].concat());
+        serde_json::from_str::<Value>(&report).expect("JSON")["logprob"].as_f64().expect("a sum")
+    };
+    let (merged_score, plain_score) = (score(&merged, &[]), score(&model, &[]));
+    for adapter in ["other", &file] {
+        let adapted = score(&model, &["--adapter", adapter]);
+        assert!((adapted - merged_score).abs() < 1e-3, "{adapted} and {merged_score}");
+    }
+    assert!((plain_score - merged_score).abs() > 0.01, "{plain_score} and {merged_score}");
     let agent = |adapter: &str| {
         let yaml = format!(
             "version: 1\nname: a\nmodel:\n  path: {model}\n{adapter}  options:\n    temperature: 0\n    max_tokens: 12\nmemory:\n  conversation: false\n"

@@ -34,6 +34,28 @@ fn a_conversation_is_listed_shown_exported_deleted_and_imported() {
 }
 
 #[test]
+fn a_conversation_is_forked_and_both_go_on() {
+    let puna = Puna::new();
+    for question in ["What is 12 times 34?", "What is 2 times 3?"] {
+        puna.ok(&["run", CONCIERGE, "-s", "sums", question]);
+    }
+    let forked = puna.ok(&["sessions", "fork", "sums", "other", "--turn", "1"]);
+    assert_eq!(forked, "session `other` goes on from `sums` after turn 1\n");
+    puna.ok(&["run", CONCIERGE, "-s", "other", "What is 5 times 6?"]);
+    puna.ok(&["sessions", "fork", "other", "third"]);
+    let shown = puna.ok(&["sessions", "show", "other"]);
+    let users: Vec<&str> = shown.lines().filter(|line| line.starts_with("user")).collect();
+    assert_eq!(users, ["user  What is 12 times 34?", "user  What is 5 times 6?"]);
+    assert!(!puna.ok(&["sessions", "show", "sums"]).contains("5 times 6"));
+    let branches = puna.ok(&["sessions", "branches", "sums"]);
+    assert_eq!(branches, "other  from `sums` after turn 1\n  third  from `other` after turn 2\n");
+    assert!(puna.ok(&["sessions", "list"]).contains("from `sums` after turn 1"));
+    let wrong = puna.run(&["sessions", "fork", "sums", "fourth", "--turn", "9"]);
+    assert_eq!(wrong.code, 2, "{wrong:?}");
+    assert!(wrong.stderr.contains("has 2 finished turns"), "{wrong:?}");
+}
+
+#[test]
 fn a_run_without_a_name_begins_a_session() {
     let puna = Puna::new();
     puna.ok(&["run", CONCIERGE, "Hello"]);

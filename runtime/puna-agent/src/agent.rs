@@ -105,6 +105,8 @@ pub struct RunOptions {
     pub tool_choice: Option<ToolChoice>,
     /// Whether a step may have several calls, in place of the agent's setting.
     pub parallel_tool_calls: Option<bool>,
+    /// Who speaks: recorded with the turn and told to tools. The host has made sure of it; nothing here does.
+    pub user: Option<String>,
 }
 
 /// A model with instructions, tools and limits that holds conversations in a journal. Clones share it.
@@ -210,7 +212,7 @@ impl Agent {
                 Unfinished::Abandon => driver.abandon().await?,
                 Unfinished::Refuse => return Err(driver.refusal("finish or abandon it first")),
             };
-            if goes_on { driver.start(input, form).await } else { driver.close().await }
+            if goes_on { driver.start(input, form, options.user).await } else { driver.close().await }
         })
     }
 

@@ -65,14 +65,19 @@ impl Driver {
     }
 
     /// Takes a new turn to its end and closes.
-    pub(crate) async fn start(mut self, message: Message, form: TurnForm) -> Result<()> {
+    pub(crate) async fn start(
+        mut self,
+        message: Message,
+        form: TurnForm,
+        user: Option<String>,
+    ) -> Result<()> {
         if let Some(event) = self.ended.take() {
             self.emitter.emit(event).await;
         }
         // Unique, because no other turn starts at this entry.
         let turn = format!("turn-{}", self.conversation.next);
         let agent = self.agent.name.clone();
-        self.append(&[Record::TurnStarted { turn, agent, message, form }]).await?;
+        self.append(&[Record::TurnStarted { turn, agent, message, form, user }]).await?;
         self.take_turn(false).await?;
         self.close().await
     }
@@ -258,8 +263,10 @@ impl Driver {
                 && let Some(call) = waiting.pop_front()
             {
                 self.emitter.emit(Event::ToolStarted { call: call.clone() }).await;
+                let (turn, user) = (self.turn()?.id.clone(), self.turn()?.user.clone());
+                let place = (self.session.clone(), turn, user);
                 let reports = reports_of(&call, reports.clone());
-                running.push(perform(&agent, self.session.clone(), call, cancel.child_token(), reports));
+                running.push(perform(&agent, place, call, cancel.child_token(), reports));
             }
             let ended = tokio::select! {
                 // Results first: one that is there when the turn is interrupted is recorded.
@@ -367,14 +374,14 @@ fn reports_of(call: &ToolCall, events: mpsc::UnboundedSender<Event>) -> ToolRepo
 
 async fn perform(
     agent: &Inner,
-    session: String,
+    (session, turn, user): (String, String, Option<String>),
     call: ToolCall,
     cancel: CancellationToken,
     reports: ToolReports,
 ) -> (ToolResult, f64) {
     let start = Instant::now();
     let deadline = start.checked_add(agent.limits.call_time).map(Instant::into_std);
-    let context = ToolContext { call_id: call.id.clone(), session, deadline, cancel, reports };
+    let context = ToolContext { call_id: call.id.clone(), session, turn, user, deadline, cancel, reports };
     let result = agent.toolbox.perform(&call, context, &agent.limits).await;
     (result, start.elapsed().as_secs_f64() * 1000.0)
 }

@@ -27,6 +27,8 @@ pub struct Turn {
     pub input: Message,
     /// How it is taken.
     pub form: TurnForm,
+    /// Who speaks, where the host says so.
+    pub user: Option<String>,
     /// The model's answers in order, each with the results of its calls so far.
     pub steps: Vec<Step>,
     /// How it ended; none while it is unfinished.
@@ -93,7 +95,7 @@ impl Conversation {
     /// Advances by one record; the reason when it cannot follow.
     pub(crate) fn apply(&mut self, record: &Record) -> std::result::Result<(), &'static str> {
         match record {
-            Record::TurnStarted { turn, agent, message, form } => {
+            Record::TurnStarted { turn, agent, message, form, user } => {
                 if self.unfinished().is_some() {
                     return Err("a turn starts inside another");
                 }
@@ -102,6 +104,7 @@ impl Conversation {
                     agent: agent.clone(),
                     input: message.clone(),
                     form: form.clone(),
+                    user: user.clone(),
                     steps: Vec::new(),
                     outcome: None,
                 });

@@ -54,6 +54,9 @@ pub enum Record {
         /// How the turn is taken. Journals of before there were forms have none.
         #[serde(default, skip_serializing_if = "TurnForm::is_free")]
         form: TurnForm,
+        /// Who speaks, where the host says so: whose facts are remembered and recalled.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        user: Option<String>,
     },
     /// The model answered: a step of the turn is done when its calls have results.
     Step {
@@ -90,4 +93,19 @@ pub struct SessionSummary {
     pub created_ms: u64,
     /// When it was last appended to: milliseconds since 1970-01-01 UTC.
     pub updated_ms: u64,
+    /// Who spoke in it last, where the host says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// The session that it goes on from, where it began as a copy of one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forked_from: Option<ForkPoint>,
+}
+
+/// Where a session left another one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ForkPoint {
+    /// The other session's name; it may have been deleted since.
+    pub session: String,
+    /// How many of its turns the two have in common.
+    pub turns: u64,
 }

@@ -20,7 +20,7 @@ mod tool;
 pub use error::{Error, ErrorKind, Result};
 pub use event::{Event, TurnOutcome};
 pub use form::{DEFAULT_REPAIRS, OutputForm, TurnForm};
-pub use journal::{Journal, JournalEntry, Record, SessionSummary};
+pub use journal::{ForkPoint, Journal, JournalEntry, Record, SessionSummary};
 pub use knowledge::{
     Classifier, Document, Embedder, Hit, HitPage, LabelScore, Loader, Reranker, Retriever, Span,
 };

@@ -88,6 +88,10 @@ pub struct ToolContext {
     pub call_id: String,
     /// The session's name.
     pub session: String,
+    /// The turn's identifier within the session; empty outside a turn.
+    pub turn: String,
+    /// Who speaks, where the host says so.
+    pub user: Option<String>,
     /// When the call must have ended; the caller enforces it too.
     pub deadline: Option<Instant>,
     /// Cancelled when nobody waits for the result any more.
@@ -102,6 +106,8 @@ impl ToolContext {
         Self {
             call_id: call_id.into(),
             session: session.into(),
+            turn: String::new(),
+            user: None,
             deadline: None,
             cancel: CancellationToken::new(),
             reports: ToolReports::default(),

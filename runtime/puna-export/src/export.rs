@@ -59,7 +59,9 @@ pub struct ExportReport {
 /// [`InvalidInput`](puna_core::ErrorKind::InvalidInput) for architectures and options that are not supported, and
 /// for tensors that are missing, unexpected or of another shape than the configuration says;
 /// [`Corrupt`](puna_core::ErrorKind::Corrupt) for files whose headers do not fit them;
-/// [`Conflict`](puna_core::ErrorKind::Conflict) when there is something in the folder to write.
+/// [`Conflict`](puna_core::ErrorKind::Conflict) when there is something in the folder to write;
+/// [`ResourceExhausted`](puna_core::ErrorKind::ResourceExhausted) when its disk has too little room, told before anything
+/// is written.
 pub fn export(
     checkpoint: &Path,
     out: &Path,
@@ -148,6 +150,7 @@ pub(crate) fn write(
 ) -> Result<ExportReport> {
     let began = Instant::now();
     let making = Making::begin(out)?;
+    planned.plan.check_room(making.path())?;
     others(&making)?;
     planned.plan.write(source, making.path(), progress)?;
     for (name, graph) in &planned.graphs {

@@ -27,10 +27,10 @@ impl Type {
     /// The bytes of so many elements.
     pub(crate) fn bytes(self, elements: u64) -> u64 {
         match self {
-            Self::Float32 | Self::Int32 => elements * 4,
+            Self::Float32 | Self::Int32 => elements.saturating_mul(4),
             Self::Uint8 | Self::Int8 | Self::Bool => elements,
-            Self::Int64 => elements * 8,
-            Self::Float16 | Self::Bfloat16 => elements * 2,
+            Self::Int64 => elements.saturating_mul(8),
+            Self::Float16 | Self::Bfloat16 => elements.saturating_mul(2),
             Self::Int4 => elements.div_ceil(2),
         }
     }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use half::{bf16, f16};
-use puna_core::{Error, Result};
+use puna_core::{Error, ErrorKind, Result};
 use rayon::prelude::*;
 
 use crate::{
@@ -79,12 +79,14 @@ impl Plan {
         if self.tensors.contains_key(name) {
             return None;
         }
-        let elements: u64 = dims.iter().map(|size| *size as u64).product();
+        // What no disk has room for is refused before it is written; until then it must not wrap around.
+        let elements = dims.iter().fold(1, |product: u64, size| product.saturating_mul(*size as u64));
         let length = element.bytes(elements);
         let target = &mut self.files[file];
-        let offset = target.bytes.next_multiple_of(if length >= PAGE { PAGE } else { ALIGNMENT });
-        target.bytes = offset + length;
-        self.bytes += length;
+        let multiple = if length >= PAGE { PAGE } else { ALIGNMENT };
+        let offset = target.bytes.checked_next_multiple_of(multiple).unwrap_or(u64::MAX);
+        target.bytes = offset.saturating_add(length);
+        self.bytes = self.bytes.saturating_add(length);
         let entry = |key: &str, value: String| Entry { key: key.to_owned(), value };
         let tensor = Tensor {
             dims: dims.iter().filter_map(|size| i64::try_from(*size).ok()).collect(),
@@ -113,6 +115,26 @@ impl Plan {
 
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes
+    }
+
+    /// Refuses what the folder's disk has no room for.
+    ///
+    /// # Errors
+    /// [`ResourceExhausted`](ErrorKind::ResourceExhausted) with the bytes that are needed and those that are free.
+    pub(crate) fn check_room(&self, folder: &Path) -> Result<()> {
+        let free = fs4::available_space(folder)
+            .map_err(|error| Error::from_io("ask how much is free for", folder, error))?;
+        let needed = self.files.iter().fold(0, |sum: u64, file| sum.saturating_add(file.bytes));
+        if needed <= free {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::ResourceExhausted,
+            format!(
+                "the weights take {needed} bytes, and {free} are free on the disk; free {}, choose fewer bits, or name a folder on another disk",
+                needed - free
+            ),
+        ))
     }
 
     /// Writes all files into a folder, each piece by one of several threads, and waits until they are on the disk.

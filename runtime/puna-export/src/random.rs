@@ -41,7 +41,8 @@ pub fn shape(name: &str) -> Result<&'static str> {
 ///
 /// # Errors
 /// [`InvalidInput`](ErrorKind::InvalidInput) for configurations and options that are not supported;
-/// [`Conflict`](ErrorKind::Conflict) when there is something in the folder to write.
+/// [`Conflict`](ErrorKind::Conflict) when there is something in the folder to write;
+/// [`ResourceExhausted`](ErrorKind::ResourceExhausted) when its disk has too little room.
 pub fn random(
     config: &str,
     seed: u64,

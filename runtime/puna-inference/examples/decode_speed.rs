@@ -25,7 +25,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let (threads, words, tokens, runs): (usize, usize, u32, usize) =
         (threads.parse()?, words.parse()?, tokens.parse()?, runs.parse()?);
 
-    let runtime = Runtime::get(&|progress| eprintln!("{progress}"))?;
+    let runtime = Runtime::get(&|progress| progress.line().iter().for_each(|line| eprintln!("{line}")))?;
     let options =
         LoadOptions { threads: Some(threads), draft_tokens: draft.parse()?, ..LoadOptions::default() };
     let model = OnnxModel::load(&runtime, Path::new(folder), options)?;

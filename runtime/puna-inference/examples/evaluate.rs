@@ -80,7 +80,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let cases = fs::read_to_string(cases)?;
     let cases = cases.lines().map(serde_json::from_str).collect::<Result<Vec<Case>, _>>()?;
 
-    let runtime = Runtime::get(&|progress| eprintln!("{progress}"))?;
+    let runtime = Runtime::get(&|progress| progress.line().iter().for_each(|line| eprintln!("{line}")))?;
     let model = OnnxModel::load(
         &runtime,
         Path::new(folder),

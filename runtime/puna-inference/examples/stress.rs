@@ -32,7 +32,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         return Err("usage: stress MODEL_FOLDER SECONDS CONCURRENT".into());
     };
     let (seconds, concurrent): (u64, u64) = (seconds.parse()?, concurrent.parse()?);
-    let runtime = Runtime::get(&|progress| eprintln!("{progress}"))?;
+    let runtime = Runtime::get(&|progress| progress.line().iter().for_each(|line| eprintln!("{line}")))?;
     let model = Arc::new(OnnxModel::load(&runtime, Path::new(folder), LoadOptions::default())?);
     let outcomes = Outcomes::default();
     let began = Instant::now();

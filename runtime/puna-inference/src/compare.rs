@@ -229,7 +229,7 @@ async fn scored<T: Send + 'static>(
             done += 1;
             progress(done);
         });
-        let scores = model.score_each(tokens, from, 0, Some(each)).await?;
+        let scores = model.score_each(tokens, from, 0, None, Some(each)).await?;
         all.extend(scores.iter().map(|score| score.logprob));
     }
     Ok(Perplexity::of(all))

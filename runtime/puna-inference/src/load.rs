@@ -280,8 +280,9 @@ fn companion(found: &ModelFolder, options: &LoadOptions) -> Result<Option<PathBu
         return Ok(None);
     }
     if options.companion.is_none() {
-        // Its weights, and as much again for the form its kernels want them in.
-        let needed = found.companion_bytes.saturating_mul(2);
+        // Its weights, and as much again for the form its kernels want them in. What it shares with the graph is there
+        // already.
+        let needed = found.total_bytes.saturating_sub(found.graph_bytes).saturating_mul(2);
         let free = free_memory() / MEMORY_SHARE;
         if needed > free {
             tracing::info!(file = %file.display(), needed, free, "too little memory is free for the companion");

@@ -231,13 +231,20 @@ impl OnnxModel {
     }
 
     /// How likely the tokens from the `from`th on are, each after all before it, with the `top` likeliest tokens at
-    /// each place.
+    /// each place; with an adapter by its name, as in [`GenerateRequest::adapter`].
     ///
     /// # Errors
     /// [`InvalidInput`](ErrorKind::InvalidInput) when `from` is 0, beyond the tokens, or `top` above 20;
-    /// [`ContextOverflow`](ErrorKind::ContextOverflow) for more tokens than the context.
-    pub async fn score(&self, tokens: &[u32], from: usize, top: usize) -> Result<Vec<TokenScore>> {
-        self.score_each(tokens, from, top, None).await
+    /// [`ContextOverflow`](ErrorKind::ContextOverflow) for more tokens than the context;
+    /// [`NotFound`](ErrorKind::NotFound) for an adapter that there is not.
+    pub async fn score(
+        &self,
+        tokens: &[u32],
+        from: usize,
+        top: usize,
+        adapter: Option<&str>,
+    ) -> Result<Vec<TokenScore>> {
+        self.score_each(tokens, from, top, adapter, None).await
     }
 
     /// As [`score`](Self::score), and shows the logits of each place.
@@ -246,6 +253,7 @@ impl OnnxModel {
         tokens: &[u32],
         from: usize,
         top: usize,
+        adapter: Option<&str>,
         each: Option<EachLogits>,
     ) -> Result<Vec<TokenScore>> {
         if from == 0 || from >= tokens.len() {
@@ -273,7 +281,8 @@ impl OnnxModel {
                 ),
             ));
         }
-        self.ask(tokens, None, |reply| Task::Score(Score { from, top, scores: Vec::new(), each, reply }))
+        let adapter = adapter.map(|name| self.adapters.get(name)).transpose()?;
+        self.ask(tokens, adapter, |reply| Task::Score(Score { from, top, scores: Vec::new(), each, reply }))
             .await
     }
 
@@ -282,8 +291,9 @@ impl OnnxModel {
     /// where there is as much.
     ///
     /// # Errors
-    /// [`InvalidInput`](ErrorKind::InvalidInput) for fewer than two tokens.
-    pub async fn perplexity(&self, tokens: &[u32]) -> Result<Perplexity> {
+    /// [`InvalidInput`](ErrorKind::InvalidInput) for fewer than two tokens; [`NotFound`](ErrorKind::NotFound) for an
+    /// adapter that there is not.
+    pub async fn perplexity(&self, tokens: &[u32], adapter: Option<&str>) -> Result<Perplexity> {
         if tokens.len() < 2 {
             return Err(Error::invalid_input(format!(
                 "the perplexity of {} tokens is asked for; there must be two at least",
@@ -292,7 +302,7 @@ impl OnnxModel {
         }
         let mut logprobs = Vec::with_capacity(tokens.len());
         for Window { tokens, from } in windows(tokens, self.info.context_length) {
-            let scores = self.score(tokens, from, 0).await?;
+            let scores = self.score(tokens, from, 0, adapter).await?;
             logprobs.extend(scores.iter().map(|score| score.logprob));
         }
         Ok(Perplexity::of(logprobs))
@@ -407,11 +417,6 @@ impl OnnxModel {
             form.answer.is_some() || matches!(form.choice, ToolChoice::Required | ToolChoice::Named(_));
         if form.is_free() || !(explicit || self.constrain_calls) {
             return Ok(None);
-        }
-        if request.options.beam.is_some() {
-            return Err(Error::invalid_input(
-                "`beam` does not hold an answer to a form yet; leave it out, or the tools and the constraint",
-            ));
         }
         let compiler = match self.compiler() {
             // Calls are checked when they are made, too.

@@ -5,8 +5,11 @@ use puna_core::{Error, ErrorKind, Journal, JournalEntry, Record, Result, Session
 use puna_store::{Batch, MAX_VALUE_BYTES, Store};
 
 use crate::{
-    keys::{ENTRIES, SUMMARIES, check_session_name, entry_key, entry_prefix, sequence_of, session_prefix},
+    keys::{
+        ENTRIES, MARKS, SUMMARIES, check_session_name, entry_key, entry_prefix, sequence_of, session_prefix,
+    },
     moved_on, now_ms,
+    staged::{Why, last_user, new_mark},
 };
 
 /// Largest record: a message with a tool's largest result fits many times over.
@@ -18,7 +21,7 @@ const PAGE: usize = 1024;
 /// Sessions in a [`Store`]. Clones share it.
 #[derive(Clone)]
 pub struct Conversations {
-    store: Arc<dyn Store>,
+    pub(crate) store: Arc<dyn Store>,
 }
 
 impl Conversations {
@@ -68,47 +71,54 @@ impl Conversations {
         }
     }
 
-    /// Appends entries that already have their times.
-    pub(crate) async fn append_at(
-        &self,
-        session: &str,
-        next: u64,
-        records: &[(u64, &Record)],
-    ) -> Result<u64> {
+    async fn append_now(&self, session: &str, next: u64, records: &[Record]) -> Result<u64> {
         check_session_name(session)?;
         let old = self.summary_bytes(session).await?;
         let found = old.as_ref().map_or(0, |(summary, _)| summary.records);
         if found != next {
             return Err(moved_on(session, next, found));
         }
-        let Some((first, last)) = records.first().zip(records.last()) else { return Ok(next) };
+        if records.is_empty() {
+            return Ok(next);
+        }
+        let (now, name) = (now_ms(), session.as_bytes());
         let after = next + records.len() as u64;
-        let summary = SessionSummary {
-            session: session.to_owned(),
-            records: after,
-            created_ms: old.as_ref().map_or(first.0, |(summary, _)| summary.created_ms),
-            updated_ms: last.0,
-        };
-        let old_bytes = old.as_ref().map(|(_, bytes)| bytes.as_slice());
-        let mut batch = Batch::new().expect(SUMMARIES, session.as_bytes(), old_bytes).put(
-            SUMMARIES,
-            session.as_bytes(),
-            to_json(&summary)?,
-        );
-        for (sequence, (at_ms, record)) in (next..).zip(records) {
-            let bytes = to_json(&JournalEntry { sequence, at_ms: *at_ms, record: (*record).clone() })?;
-            if bytes.len() > MAX_RECORD_BYTES {
-                return Err(Error::new(
-                    ErrorKind::ResourceExhausted,
-                    format!(
-                        "a record of {} bytes in session `{session}` is over the limit of {MAX_RECORD_BYTES}",
-                        bytes.len()
-                    ),
-                ));
+        let speaker = last_user(records.iter());
+        let (batch, summary) = match &old {
+            Some((old, bytes)) => {
+                let summary = SessionSummary {
+                    records: after,
+                    updated_ms: now,
+                    user: speaker.or_else(|| old.user.clone()),
+                    ..old.clone()
+                };
+                (Batch::new().expect(SUMMARIES, name, Some(bytes)), summary)
             }
-            // `MAX_RECORD_BYTES / MAX_VALUE_BYTES` chunks fit into 16 bits.
-            for (chunk, part) in (0u16..).zip(bytes.chunks(MAX_VALUE_BYTES)) {
-                batch = batch.put(ENTRIES, &entry_key(session, sequence, chunk), part.to_vec());
+            None => {
+                // What a deletion has left under the name, or an import that died, goes first.
+                let batch = match self.store.get(MARKS, name).await? {
+                    None => Batch::new().expect(MARKS, name, None),
+                    Some(_) => {
+                        let mark = self.claim(session, Why::Deleting).await?;
+                        Batch::new().expect(MARKS, name, Some(&mark)).remove(MARKS, name)
+                    }
+                };
+                let summary = SessionSummary {
+                    session: session.to_owned(),
+                    records: after,
+                    created_ms: now,
+                    updated_ms: now,
+                    user: speaker,
+                    forked_from: None,
+                };
+                (batch.expect(SUMMARIES, name, None), summary)
+            }
+        };
+        let mut batch = batch.put(SUMMARIES, name, to_json(&summary)?);
+        for (sequence, record) in (next..).zip(records) {
+            let entry = JournalEntry { sequence, at_ms: now, record: record.clone() };
+            for (key, chunk) in chunks(session, &entry)? {
+                batch = batch.put(ENTRIES, &key, chunk);
             }
         }
         match self.store.commit(batch).await {
@@ -138,6 +148,10 @@ impl Journal for Conversations {
                 Err(error) if error.kind() == ErrorKind::Corrupt => error,
                 Err(error) => return Err(error),
             };
+            if summary.is_none() && self.store.get(MARKS, session.as_bytes()).await?.is_some() {
+                // They are of no session: not any more, or not yet.
+                return Ok(Vec::new());
+            }
             // Unless somebody wrote to the session, or deleted it, between the two looks.
             let now = self.summary(session).await?;
             if now == summary {
@@ -148,9 +162,7 @@ impl Journal for Conversations {
     }
 
     async fn append(&self, session: &str, next: u64, records: &[Record]) -> Result<u64> {
-        let now = now_ms();
-        let records: Vec<(u64, &Record)> = records.iter().map(|record| (now, record)).collect();
-        self.append_at(session, next, &records).await
+        self.append_now(session, next, records).await
     }
 
     async fn sessions(&self) -> Result<Vec<SessionSummary>> {
@@ -175,25 +187,44 @@ impl Journal for Conversations {
     async fn delete(&self, session: &str) -> Result<bool> {
         check_session_name(session)?;
         let Some((_, bytes)) = self.summary_bytes(session).await? else { return Ok(false) };
-        let mut batch = Batch::new()
-            .expect(SUMMARIES, session.as_bytes(), Some(&bytes))
-            .remove(SUMMARIES, session.as_bytes());
-        let prefix = session_prefix(session);
-        let mut start = prefix.clone();
-        loop {
-            let page = self.store.scan(ENTRIES, &prefix, &start, PAGE).await?;
-            let last_page = page.len() < PAGE;
-            for (key, _) in page {
-                batch = batch.remove(ENTRIES, &key);
-                start = [key.as_slice(), &[0]].concat();
-            }
-            if last_page {
-                break;
-            }
-        }
+        let (name, mark) = (session.as_bytes(), new_mark(Why::Deleting));
+        let batch = Batch::new().expect(SUMMARIES, name, Some(&bytes)).remove(SUMMARIES, name).put(
+            MARKS,
+            name,
+            mark.clone(),
+        );
         self.store.commit(batch).await?;
-        Ok(true)
+        // From here on there is no such session, whatever happens.
+        let cleared = async {
+            self.clear_entries(session, &mark).await?;
+            self.store.commit(Batch::new().expect(MARKS, name, Some(&mark)).remove(MARKS, name)).await
+        };
+        match cleared.await {
+            // The name was taken again at once, and with it what is left under it.
+            Err(error) if error.kind() == ErrorKind::Conflict => Ok(true),
+            cleared => cleared.map(|()| true),
+        }
     }
+}
+
+/// An entry's keys and values in the store.
+///
+/// # Errors
+/// [`ResourceExhausted`](ErrorKind::ResourceExhausted) when it is too large.
+pub(crate) fn chunks(session: &str, entry: &JournalEntry) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
+    let bytes = to_json(entry)?;
+    if bytes.len() > MAX_RECORD_BYTES {
+        return Err(Error::new(
+            ErrorKind::ResourceExhausted,
+            format!(
+                "a record of {} bytes in session `{session}` is over the limit of {MAX_RECORD_BYTES}",
+                bytes.len()
+            ),
+        ));
+    }
+    // `MAX_RECORD_BYTES / MAX_VALUE_BYTES` chunks fit into 16 bits.
+    let parts = (0u16..).zip(bytes.chunks(MAX_VALUE_BYTES));
+    Ok(parts.map(|(chunk, part)| (entry_key(session, entry.sequence, chunk), part.to_vec())).collect())
 }
 
 fn finish_entry(
@@ -213,7 +244,7 @@ fn finish_entry(
     Ok(())
 }
 
-fn to_json(value: &impl serde::Serialize) -> Result<Vec<u8>> {
+pub(crate) fn to_json(value: &impl serde::Serialize) -> Result<Vec<u8>> {
     serde_json::to_vec(value)
         .map_err(|error| Error::internal("a record does not serialise").with_source(error))
 }

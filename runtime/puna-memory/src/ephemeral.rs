@@ -6,7 +6,7 @@ use std::{
 use async_trait::async_trait;
 use puna_core::{Journal, JournalEntry, Record, Result, SessionSummary};
 
-use crate::{check_session_name, moved_on, now_ms};
+use crate::{check_session_name, moved_on, now_ms, staged::last_user};
 
 /// Sessions that end with the process: for agents whose conversations are not to be kept.
 #[derive(Debug, Default)]
@@ -64,6 +64,8 @@ impl Journal for EphemeralJournal {
                 records: entries.len() as u64,
                 created_ms: entries.first()?.at_ms,
                 updated_ms: entries.last()?.at_ms,
+                user: last_user(entries.iter().map(|entry| &entry.record)),
+                forked_from: None,
             })
         });
         Ok(summaries.collect())

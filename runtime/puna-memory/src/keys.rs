@@ -9,6 +9,9 @@ pub(crate) const ENTRIES: &str = "session-entry";
 /// Where summaries live: `name`.
 pub(crate) const SUMMARIES: &str = "session";
 
+/// Where names stand whose entries belong to no session: `name`.
+pub(crate) const MARKS: &str = "session-mark";
+
 /// Whether a session may have this name: 1 to [`MAX_SESSION_NAME_BYTES`] bytes, letters, digits, blanks and
 /// `. _ - : / @ +`, neither beginning nor ending with a blank.
 ///

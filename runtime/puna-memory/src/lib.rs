@@ -7,13 +7,16 @@
 
 mod conversations;
 mod ephemeral;
+mod fork;
 mod keys;
+mod staged;
 mod transfer;
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 pub use conversations::Conversations;
 pub use ephemeral::EphemeralJournal;
+pub use fork::Branch;
 pub use keys::{MAX_SESSION_NAME_BYTES, check_session_name};
 
 fn now_ms() -> u64 {
@@ -28,5 +31,13 @@ fn moved_on(session: &str, next: u64, found: u64) -> puna_core::Error {
         format!(
             "session `{session}` moved on: its next entry is {found}, not {next}; another turn is writing to it"
         ),
+    )
+}
+
+/// The error for a session that is not there.
+fn no_session(session: &str) -> puna_core::Error {
+    puna_core::Error::new(
+        puna_core::ErrorKind::NotFound,
+        format!("no session `{session}`; `puna sessions list` shows them"),
     )
 }

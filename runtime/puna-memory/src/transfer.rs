@@ -1,9 +1,9 @@
 use std::io::{BufRead, Write};
 
-use puna_core::{Error, ErrorKind, Journal, JournalEntry, Record, Result};
+use puna_core::{Error, ErrorKind, Journal, JournalEntry, Result};
 use serde::{Deserialize, Serialize};
 
-use crate::{Conversations, conversations::unreadable};
+use crate::{Conversations, conversations::unreadable, no_session};
 
 /// The form of an export.
 const FORMAT: u32 = 1;
@@ -29,10 +29,7 @@ impl Conversations {
     pub async fn export(&self, session: &str, out: &mut (dyn Write + Send)) -> Result<()> {
         let entries = self.read(session, 0).await?;
         if entries.is_empty() {
-            return Err(Error::new(
-                ErrorKind::NotFound,
-                format!("no session `{session}`; `puna sessions list` shows them"),
-            ));
+            return Err(no_session(session));
         }
         // Of what was read, not of the summary: a turn may be writing to the session.
         let records = entries.len() as u64;
@@ -96,8 +93,7 @@ impl Conversations {
             return Err(Error::invalid_input("the export has no entries"));
         }
         let session = name.unwrap_or(&header.puna_session).to_owned();
-        let records: Vec<(u64, &Record)> = entries.iter().map(|entry| (entry.at_ms, &entry.record)).collect();
-        self.append_at(&session, 0, &records).await?;
+        self.build(&session, &entries, None).await?;
         Ok(session)
     }
 }

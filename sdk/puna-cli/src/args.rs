@@ -5,6 +5,7 @@ use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use crate::encode::{ClassifyArgs, EmbedArgs, RerankArgs};
 use crate::model::{adapter::AdapterArgs, compare::CompareArgs, export::ExportArgs, random::RandomArgs};
 use crate::store::StoreArgs;
+use crate::{eval::EvalArgs, knowledge::KnowledgeArgs};
 
 /// Runs agents: a Llama in process, tools as sandboxed WebAssembly, conversations that last.
 #[derive(Debug, Parser)]
@@ -23,10 +24,14 @@ pub(crate) enum Command {
     Run(RunArgs),
     /// Talk with an agent; Ctrl-C stops an answer, Ctrl-D leaves
     Chat(ChatArgs),
-    /// List, show, export, import and delete conversations
+    /// List, show, fork, export, import and delete conversations
     Sessions(SessionsArgs),
     /// Check, export, import, measure and compact the data folder
     Store(StoreArgs),
+    /// Add documents to knowledge bases and search them
+    Knowledge(KnowledgeArgs),
+    /// Measure how good something is
+    Eval(EvalArgs),
     /// Check an agent's YAML
     Validate(ValidateArgs),
     /// Print the JSON Schema of agent.yaml, for editors
@@ -56,6 +61,29 @@ pub(crate) struct DataArgs {
     pub data: Option<PathBuf>,
 }
 
+/// What a run asks of answers in place of what the agent says.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct FormArgs {
+    /// A file with the JSON Schema of the answer, in place of the agent's
+    #[arg(long, value_name = "FILE")]
+    schema: Option<PathBuf>,
+    /// Whether tools are called, in place of the agent's choice: auto, none, required (at first), or a tool's name
+    #[arg(long, value_name = "CHOICE")]
+    tool_choice: Option<puna::ToolChoice>,
+}
+
+impl FormArgs {
+    /// Puts into an agent's specification what was given.
+    pub(crate) fn apply(self, spec: &mut puna::AgentSpec) {
+        if let Some(file) = self.schema {
+            spec.output.schema = Some(puna::SchemaSpec::File(file));
+        }
+        if let Some(choice) = self.tool_choice {
+            spec.tool_choice = choice;
+        }
+    }
+}
+
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "\
 With a schema, standard output holds the answer's value alone, as one line of JSON, and the exit code is 7 when the
@@ -77,12 +105,8 @@ pub(crate) struct RunArgs {
     pub session: Option<String>,
     #[command(flatten)]
     pub data: DataArgs,
-    /// A file with the JSON Schema of the answer, in place of the agent's
-    #[arg(long, value_name = "FILE")]
-    pub schema: Option<PathBuf>,
-    /// Whether tools are called, in place of the agent's choice: auto, none, required (at first), or a tool's name
-    #[arg(long, value_name = "CHOICE")]
-    pub tool_choice: Option<puna::ToolChoice>,
+    #[command(flatten)]
+    pub form: FormArgs,
     /// Print events as JSON Lines instead of the answer's text
     #[arg(long)]
     pub json: bool,
@@ -97,6 +121,8 @@ pub(crate) struct ChatArgs {
     pub session: String,
     #[command(flatten)]
     pub data: DataArgs,
+    #[command(flatten)]
+    pub form: FormArgs,
 }
 
 #[derive(Debug, ClapArgs)]
@@ -117,6 +143,25 @@ pub(crate) enum SessionsCommand {
     List,
     /// The messages of one
     Show {
+        /// The conversation's name
+        session: String,
+    },
+    /// Begin one that goes on from another
+    #[command(after_help = "\
+Examples:
+  puna sessions fork lunch dinner
+  puna sessions fork lunch dinner --turn 2")]
+    Fork {
+        /// The conversation to go on from
+        session: String,
+        /// The new one's name
+        name: String,
+        /// The last turn that they have in common, from 1 [default: the last finished one]
+        #[arg(long, value_name = "NUMBER")]
+        turn: Option<u64>,
+    },
+    /// Those that go on from one, directly or from one that does
+    Branches {
         /// The conversation's name
         session: String,
     },
@@ -420,7 +465,8 @@ in windows that overlap by half.
 
 Examples:
   puna score examples/models/puna-tiny \"Hello! How can I help?\"
-  puna score models/llama-3.2-1b --file book.txt --json")]
+  puna score models/llama-3.2-1b --file book.txt --json
+  puna score models/llama-3.2-1b --file book.txt --adapter concierge")]
 pub(crate) struct ScoreArgs {
     /// The model's folder
     pub folder: PathBuf,
@@ -431,6 +477,9 @@ pub(crate) struct ScoreArgs {
     pub file: Option<PathBuf>,
     #[command(flatten)]
     pub load: LoadArgs,
+    /// Score with an adapter: a name in the model's folder `adapters`, or a file
+    #[arg(long, value_name = "NAME")]
+    pub adapter: Option<String>,
     /// Also show every token's log-probability, and so many likelier ones; the text must fit the context
     #[arg(long, value_name = "COUNT")]
     pub top: Option<usize>,

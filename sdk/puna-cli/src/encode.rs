@@ -14,7 +14,12 @@ use puna::{
 };
 use serde::Serialize;
 
-use crate::{render, score::read_text, spec::print_line};
+use crate::{
+    render,
+    score::read_text,
+    setup::{self, note},
+    spec::print_line,
+};
 
 /// Texts that are computed between two moves of the progress bar.
 const CHUNK: usize = 256;
@@ -125,7 +130,7 @@ pub(crate) enum Long {
 }
 
 impl EncoderArgs {
-    fn options(&self) -> EncoderOptions {
+    pub(crate) fn options(&self) -> EncoderOptions {
         EncoderOptions {
             threads: self.threads,
             variant: self.variant.clone(),
@@ -180,7 +185,7 @@ pub(crate) async fn embed(args: EmbedArgs) -> Result<ExitCode> {
     let options = args.load.options();
     let model = match &args.model {
         Some(folder) => OnnxEmbedder::load(&runtime()?, folder, &options)?,
-        None => default_embedder(&options, &note)?,
+        None => default_embedder(&options, &setup::shown())?,
     };
     let bar = bar(texts.len())?;
     for chunk in texts.chunks(CHUNK) {
@@ -297,12 +302,9 @@ pub(crate) fn inspect(path: &Path, variant: Option<&str>, as_json: bool) -> Resu
     Ok(true)
 }
 
-fn runtime() -> Result<Runtime> {
-    Runtime::get(&|progress| note(&progress.to_string()))
-}
-
-fn note(text: &str) {
-    anstream::eprintln!("{}{text}{}", render::DIM, render::RESET);
+pub(crate) fn runtime() -> Result<Runtime> {
+    let shown = setup::shown();
+    Runtime::get(&|step| shown(step.into()))
 }
 
 fn bar(texts: usize) -> Result<ProgressBar> {

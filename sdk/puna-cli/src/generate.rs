@@ -1,7 +1,6 @@
 use std::{
     fs::File,
     io::{Read, Write},
-    path::Path,
     process::ExitCode,
 };
 
@@ -42,9 +41,7 @@ pub(crate) async fn generate(args: GenerateArgs) -> Result<ExitCode> {
     let options = LoadOptions { needs_template: !args.raw, ..args.load.options() };
     let model = model::open(&args.folder, options)?;
     let adapter = args.adapter;
-    if let Some(file) = adapter.as_deref().filter(|name| Path::new(name).is_file()) {
-        model.load_adapter(file, Path::new(file))?;
-    }
+    model::load_adapter(&model, adapter.as_deref())?;
     let cancel = run::cancel_on_ctrl_c();
     let options = args.sampling.options();
     let streams = if args.raw {

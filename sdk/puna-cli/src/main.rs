@@ -7,14 +7,17 @@ mod args;
 mod chat;
 mod doctor;
 mod encode;
+mod eval;
 mod exit;
 mod generate;
+mod knowledge;
 mod model;
 mod plugin;
 mod render;
 mod run;
 mod score;
 mod sessions;
+mod setup;
 mod spec;
 mod store;
 mod time;
@@ -49,6 +52,8 @@ async fn dispatch(command: args::Command) -> puna::Result<ExitCode> {
         Command::Chat(args) => chat::chat(args).await,
         Command::Sessions(args) => sessions::sessions(args).await,
         Command::Store(args) => store::store(args).await,
+        Command::Knowledge(args) => knowledge::knowledge(args).await,
+        Command::Eval(args) => eval::eval(args).await,
         Command::Validate(args) => spec::validate(&args),
         Command::Schema => spec::schema(),
         Command::Doctor(args) => doctor::doctor(args).await,
@@ -68,7 +73,7 @@ fn start_logging(verbose: u8) {
     let fallback = match verbose {
         0 => "warn",
         1 => {
-            "warn,puna=debug,puna_agent=debug,puna_inference=debug,puna_plugins=debug,puna_store=debug,puna_memory=debug"
+            "warn,puna=debug,puna_agent=debug,puna_inference=debug,puna_plugins=debug,puna_store=debug,puna_memory=debug,puna_knowledge=debug"
         }
         _ => "trace",
     };

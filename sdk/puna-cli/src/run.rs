@@ -5,22 +5,17 @@ use std::{
 
 use puna::{
     AgentSpec, CancellationToken, Error, ErrorKind, Event, EventStream, Message, OutputSpec, Result,
-    RunOptions, SchemaSpec, Stack,
+    RunOptions, Stack,
 };
 
-use crate::{args, exit, render};
+use crate::{args, exit, render, setup};
 
 /// Longest input taken from standard input: far beyond any context, and bounds memory.
 const MAX_INPUT_BYTES: u64 = 16 << 20;
 
 pub(crate) async fn run(args: args::RunArgs) -> Result<ExitCode> {
     let mut spec = AgentSpec::from_file(&args.agent)?;
-    if let Some(file) = args.schema {
-        spec.output.schema = Some(SchemaSpec::File(file));
-    }
-    if let Some(choice) = args.tool_choice {
-        spec.tool_choice = choice;
-    }
+    args.form.apply(&mut spec);
     let input = input(args.input.as_deref())?;
     let session = args.session.clone().unwrap_or_else(|| crate::time::new_session_name(&spec.name));
     let output = spec.output.clone();
@@ -51,9 +46,7 @@ pub(crate) fn cancel_on_ctrl_c() -> CancellationToken {
 
 /// The stack of a command: its data folder, and progress on standard error.
 pub(crate) fn open_stack(data: Option<std::path::PathBuf>) -> Result<Stack> {
-    let mut builder = Stack::builder().on_progress(|progress| {
-        anstream::eprintln!("{}{progress}{}", render::DIM, render::RESET);
-    });
+    let mut builder = Stack::builder().on_setup(setup::shown());
     if let Some(data) = data {
         builder = builder.data_dir(data);
     }

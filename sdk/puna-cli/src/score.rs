@@ -34,15 +34,17 @@ pub(crate) async fn score(args: ScoreArgs) -> Result<ExitCode> {
     };
     let options = LoadOptions { needs_template: false, ..args.load.options() };
     let model = model::open(&args.folder, options)?;
+    let adapter = args.adapter.as_deref();
+    model::load_adapter(&model, adapter)?;
     let tokens = model.tokens(&text)?;
     let scores = match args.top {
-        Some(top) => Some(scored(&model, &tokens, top).await?),
+        Some(top) => Some(scored(&model, &tokens, top, adapter).await?),
         None => None,
     };
     let perplexity = match &scores {
         // What was scored token by token adds up to it.
         Some(scores) => Perplexity::of(scores.iter().map(|scored| scored.score.logprob)),
-        None => model.perplexity(&tokens).await?,
+        None => model.perplexity(&tokens, adapter).await?,
     };
     if args.json {
         print_json(&Report { perplexity, scores })?;
@@ -74,7 +76,12 @@ pub(crate) fn read_text(file: &Path) -> Result<String> {
     std::fs::read_to_string(file).map_err(failed)
 }
 
-async fn scored(model: &OnnxModel, tokens: &[u32], top: usize) -> Result<Vec<ScoredToken>> {
-    let scores = model.score(tokens, 1, top).await?;
+async fn scored(
+    model: &OnnxModel,
+    tokens: &[u32],
+    top: usize,
+    adapter: Option<&str>,
+) -> Result<Vec<ScoredToken>> {
+    let scores = model.score(tokens, 1, top, adapter).await?;
     scores.into_iter().map(|score| Ok(ScoredToken { text: model.text(&[score.token])?, score })).collect()
 }

@@ -5,7 +5,9 @@ use std::{
     process::ExitCode,
 };
 
-use puna::{Content, Error, ErrorKind, Journal, JournalEntry, Record, Result, ToolOutcome};
+use puna::{
+    Branch, Content, Error, ErrorKind, Journal, JournalEntry, Record, Result, SessionSummary, ToolOutcome,
+};
 
 use crate::{
     args::{SessionsArgs, SessionsCommand},
@@ -16,9 +18,20 @@ use crate::{
 pub(crate) async fn sessions(args: SessionsArgs) -> Result<ExitCode> {
     let stack = run::open_stack(args.data)?;
     let journal = stack.conversations()?;
+    // A deletion that was cut off is finished by whoever comes next.
+    journal.clear_up().await?;
     match args.command {
         SessionsCommand::List => list(&journal, args.json).await?,
         SessionsCommand::Show { session } => show(&journal, &session, args.json).await?,
+        SessionsCommand::Fork { session, name, turn } => {
+            let fork = journal.fork(&session, turn, &name).await?;
+            if args.json {
+                print_json(&fork)?;
+            } else {
+                print_line(&format!("session `{name}` goes on {}", origin(&fork)))?;
+            }
+        }
+        SessionsCommand::Branches { session } => branches(&journal.branches(&session).await?, args.json)?,
         SessionsCommand::Export { session } => {
             let mut out = std::io::stdout();
             stack.export_session(&session, &mut out).await?;
@@ -66,17 +79,38 @@ async fn list(journal: &dyn Journal, json: bool) -> Result<()> {
         return Ok(());
     }
     let width = sessions.iter().map(|s| s.session.chars().count()).max().unwrap_or(0).max("SESSION".len());
-    print_line(&format!("{:width$}  {:>7}  {:20}  LAST USED", "SESSION", "RECORDS", "BEGUN"))?;
+    print_line(&format!(
+        "{:width$}  {:>7}  {:20}  {:20}  FORKED",
+        "SESSION", "RECORDS", "BEGUN", "LAST USED"
+    ))?;
     for s in sessions {
-        print_line(&format!(
-            "{:width$}  {:>7}  {:20}  {}",
+        let row = format!(
+            "{:width$}  {:>7}  {:20}  {:20}  {}",
             s.session,
             s.records,
             crate::time::format_time(s.created_ms),
             crate::time::format_time(s.updated_ms),
-        ))?;
+            origin(&s),
+        );
+        print_line(row.trim_end())?;
     }
     Ok(())
+}
+
+/// Where a session was forked; empty for one that was not.
+fn origin(session: &SessionSummary) -> String {
+    let from = session.forked_from.as_ref();
+    from.map(|from| format!("from `{}` after turn {}", from.session, from.turns)).unwrap_or_default()
+}
+
+fn branches(branches: &[Branch], json: bool) -> Result<()> {
+    if json {
+        return print_json(&branches);
+    }
+    branches.iter().try_for_each(|branch| {
+        let indent = "  ".repeat(branch.depth - 1);
+        print_line(&format!("{indent}{}  {}", branch.session.session, origin(&branch.session)))
+    })
 }
 
 async fn show(journal: &dyn Journal, session: &str, json: bool) -> Result<()> {

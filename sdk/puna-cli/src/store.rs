@@ -81,7 +81,11 @@ pub(crate) async fn store(args: StoreArgs) -> Result<ExitCode> {
         StoreCommand::Export { file } => export(&store, file.as_deref(), args.json).await?,
         StoreCommand::Import { file } => import(&store, file.as_deref(), args.json).await?,
         StoreCommand::Stats => stats(&store, args.json).await?,
-        StoreCommand::Compact => compact(&store, args.json).await?,
+        StoreCommand::Compact => {
+            // What is to be gone goes first.
+            stack.conversations()?.clear_up().await?;
+            compact(&store, args.json).await?;
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -3,27 +3,30 @@
 use std::path::PathBuf;
 
 use puna_core::{ErrorKind, Result};
-use puna_export::Weights;
+use puna_export::{Progress, Weights};
 use puna_inference::{
     EncoderOptions, OnnxEmbedder, Runtime,
     provision::{DEFAULT_EMBEDDER, Places, default_checkpoint},
 };
 
+use crate::SetupProgress;
+
 /// The folder of the default embedding model, all-MiniLM-L6-v2. Where it is not in the cache folder yet, its checkpoint
-/// is fetched and exported. `progress` is told what takes long, as lines to show.
+/// is fetched and exported. `progress` is told what takes long.
 ///
 /// # Errors
 /// Those of [`default_checkpoint`] and of [`export_encoder`](puna_export::export_encoder).
-pub fn default_embedder_folder(progress: &dyn Fn(&str)) -> Result<PathBuf> {
+pub fn default_embedder_folder(progress: &(dyn Fn(SetupProgress) + Sync)) -> Result<PathBuf> {
     let places = Places::from_environment()?;
     let out = places.cache.join("models").join(DEFAULT_EMBEDDER).join("fp32");
     if out.is_dir() {
         return Ok(out);
     }
-    let checkpoint = default_checkpoint(&places, progress)?;
-    progress("exporting the embedding model to ONNX");
+    let checkpoint = default_checkpoint(&places, &|step| progress(step.into()))?;
+    progress(SetupProgress::Line("exporting the embedding model to ONNX".to_owned()));
     let options = puna_export::EncoderOptions { weights: Weights::Fp32 };
-    match puna_export::export_encoder(&checkpoint, &out, options, &|_| ()) {
+    let written = |step: Progress| progress(SetupProgress::Bytes { done: step.done, total: step.total });
+    match puna_export::export_encoder(&checkpoint, &out, options, &written) {
         // Another process was faster.
         Err(error) if error.kind() == ErrorKind::Conflict && out.is_dir() => Ok(out),
         other => other.map(|_| out),
@@ -34,8 +37,11 @@ pub fn default_embedder_folder(progress: &dyn Fn(&str)) -> Result<PathBuf> {
 ///
 /// # Errors
 /// Those of [`default_embedder_folder`] and [`OnnxEmbedder::load`], and those of getting ONNX Runtime.
-pub fn default_embedder(options: &EncoderOptions, progress: &dyn Fn(&str)) -> Result<OnnxEmbedder> {
+pub fn default_embedder(
+    options: &EncoderOptions,
+    progress: &(dyn Fn(SetupProgress) + Sync),
+) -> Result<OnnxEmbedder> {
     let folder = default_embedder_folder(progress)?;
-    let runtime = Runtime::get(&|told| progress(&told.to_string()))?;
+    let runtime = Runtime::get(&|step| progress(step.into()))?;
     OnnxEmbedder::load(&runtime, &folder, options)
 }

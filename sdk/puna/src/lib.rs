@@ -42,6 +42,7 @@ mod embedder;
 mod function_tool;
 mod output;
 mod plugin_setup;
+mod setup;
 mod stack;
 
 pub use doctor::{AgentReport, Doctor, Finding, Folder, Machine, StoreReport, doctor};
@@ -55,7 +56,10 @@ pub use puna_agent::{
 pub use puna_core::*;
 pub use puna_export as export;
 pub use puna_inference as inference;
+pub use puna_knowledge as knowledge;
+pub use puna_memory::{Branch, Conversations};
 pub use puna_plugins as plugins;
-pub use puna_spec::{AgentSpec, ByteSize, Grant, OutputSpec, SchemaSpec};
+pub use puna_spec::{AgentSpec, ByteSize, Grant, OutputSpec, SchemaSpec, Span as Duration};
 pub use puna_store as store;
+pub use setup::SetupProgress;
 pub use stack::{AgentBuilder, Stack, StackBuilder};

@@ -6,14 +6,15 @@ use std::{
 };
 
 use puna_agent::{Agent, AgentOptions, HistoryPolicy, Limits, SessionLocks};
-use puna_core::{Embedder, Error, ErrorKind, Journal, Model, Result, Tool, ToolSchema};
+use puna_core::{Embedder, Error, ErrorKind, Journal, Model, Result, SessionSummary, Tool, ToolSchema};
 use puna_inference::{CompanionUse, EncoderOptions, FolderOptions, LoadOptions, OnnxModel, provision};
+use puna_knowledge::Knowledge;
 use puna_memory::{Conversations, EphemeralJournal};
 use puna_plugins::{HostOptions, PluginHost};
 use puna_spec::{AgentSpec, CompanionPolicy, ModelSpec};
 use puna_store::{SledStore, StoreOptions};
 
-use crate::{output, plugin_setup::LateModel};
+use crate::{SetupProgress, output, plugin_setup::LateModel};
 
 /// The environment variable that names the data folder.
 pub(crate) const DATA_VARIABLE: &str = "PUNA_DATA_DIR";
@@ -21,8 +22,11 @@ pub(crate) const DATA_VARIABLE: &str = "PUNA_DATA_DIR";
 /// The store's folder within the data folder.
 pub(crate) const STORE_FOLDER: &str = "store";
 
-/// Is told what takes long, as lines to show.
-pub(crate) type OnProgress = Arc<dyn Fn(&str) + Send + Sync>;
+/// The folder of knowledge bases' indexes within the data folder. They can be made again from the store.
+const INDEX_FOLDER: &str = "indexes";
+
+/// Is told what takes long.
+pub(crate) type OnSetup = Arc<dyn Fn(SetupProgress) + Send + Sync>;
 
 /// What the agents of a process share: the data folder, loaded models, the plugin host. Clones share it.
 #[derive(Clone)]
@@ -30,11 +34,12 @@ pub struct Stack(Arc<Inner>);
 
 struct Inner {
     data_dir: PathBuf,
-    on_progress: OnProgress,
+    on_setup: OnSetup,
     plugins: PluginHost,
     locks: SessionLocks,
     /// Opened when first needed: an agent that keeps nothing leaves the data folder alone.
     store: Mutex<Option<SledStore>>,
+    knowledge: Mutex<Option<Knowledge>>,
     /// Loaded models: agents with the same model and settings share one.
     models: Mutex<HashMap<(PathBuf, LoadOptions), Arc<OnnxModel>>>,
     /// The default embedding model, once it is loaded.
@@ -46,7 +51,7 @@ struct Inner {
 #[derive(Default)]
 pub struct StackBuilder {
     data_dir: Option<PathBuf>,
-    on_progress: Option<OnProgress>,
+    on_setup: Option<OnSetup>,
 }
 
 impl StackBuilder {
@@ -59,8 +64,18 @@ impl StackBuilder {
 
     /// Is told what takes long (fetching ONNX Runtime, the first time), as lines to show.
     #[must_use]
-    pub fn on_progress(mut self, report: impl Fn(&str) + Send + Sync + 'static) -> Self {
-        self.on_progress = Some(Arc::new(report));
+    pub fn on_progress(self, report: impl Fn(&str) + Send + Sync + 'static) -> Self {
+        self.on_setup(move |step| {
+            if let SetupProgress::Line(line) = step {
+                report(&line);
+            }
+        })
+    }
+
+    /// As [`on_progress`](Self::on_progress), with bytes for a progress bar; the one that is given last is told.
+    #[must_use]
+    pub fn on_setup(mut self, report: impl Fn(SetupProgress) + Send + Sync + 'static) -> Self {
+        self.on_setup = Some(Arc::new(report));
         self
     }
 
@@ -77,10 +92,11 @@ impl StackBuilder {
         let plugins = PluginHost::new(HostOptions { cache_dir, ..HostOptions::default() })?;
         Ok(Stack(Arc::new(Inner {
             data_dir,
-            on_progress: self.on_progress.unwrap_or_else(|| Arc::new(|_| {})),
+            on_setup: self.on_setup.unwrap_or_else(|| Arc::new(|_| {})),
             plugins,
             locks: SessionLocks::default(),
             store: Mutex::default(),
+            knowledge: Mutex::default(),
             models: Mutex::default(),
             embedder: Mutex::default(),
             ephemeral: Arc::default(),
@@ -158,6 +174,19 @@ impl Stack {
         Ok(Conversations::new(Arc::new(self.store()?)))
     }
 
+    /// The knowledge bases in the data folder, which this process then holds.
+    ///
+    /// # Errors
+    /// Those of [`store`](Self::store).
+    pub fn knowledge(&self) -> Result<Knowledge> {
+        let mut knowledge = self.0.knowledge.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(open) = &*knowledge {
+            return Ok(open.clone());
+        }
+        let indexes = self.0.data_dir.join(INDEX_FOLDER);
+        Ok(knowledge.insert(Knowledge::new(Arc::new(self.store()?), Some(indexes))).clone())
+    }
+
     /// Writes a conversation as JSON Lines.
     ///
     /// # Errors
@@ -178,6 +207,19 @@ impl Stack {
         name: Option<&str>,
     ) -> Result<String> {
         self.conversations()?.import(input, name).await
+    }
+
+    /// Begins session `name` as a copy of another one's first `turns` turns; without a number, of all that are finished.
+    ///
+    /// # Errors
+    /// Those of [`Conversations::fork`].
+    pub async fn fork_session(
+        &self,
+        session: &str,
+        turns: Option<u64>,
+        name: &str,
+    ) -> Result<SessionSummary> {
+        self.conversations()?.fork(session, turns, name).await
     }
 
     /// A model, loaded once for all agents that name the same folder and settings. Blocks while it loads.
@@ -209,9 +251,8 @@ impl Stack {
         if let Some(model) = models.get(&(path.clone(), options.clone())) {
             return Ok(Arc::clone(model));
         }
-        let on_progress = Arc::clone(&self.0.on_progress);
         let runtime =
-            puna_inference::Runtime::get_for(options.device, &|progress| on_progress(&progress.to_string()))?;
+            puna_inference::Runtime::get_for(options.device, &|step| (self.0.on_setup)(step.into()))?;
         let model = Arc::new(OnnxModel::load(&runtime, &spec.path, options.clone())?);
         models.insert((path, options), Arc::clone(&model));
         Ok(model)
@@ -227,7 +268,7 @@ impl Stack {
         if let Some(loaded) = &*embedder {
             return Ok(Arc::clone(loaded));
         }
-        let loaded = crate::default_embedder(&EncoderOptions::default(), &*self.0.on_progress)?;
+        let loaded = crate::default_embedder(&EncoderOptions::default(), &*self.0.on_setup)?;
         Ok(Arc::clone(embedder.insert(Arc::new(loaded))))
     }
 
@@ -248,7 +289,7 @@ impl Stack {
                     ErrorKind::Unavailable | ErrorKind::Io | ErrorKind::ResourceExhausted
                 ) =>
             {
-                (self.0.on_progress)(&format!("the agent does not start warm: {error}"));
+                (self.0.on_setup)(SetupProgress::Line(format!("the agent does not start warm: {error}")));
                 Ok(())
             }
             result => result.map(|_| ()),
@@ -289,7 +330,9 @@ impl AgentBuilder {
         let form = output::form(&spec.output)?;
         let journal: Arc<dyn Journal> = if spec.memory.conversation {
             let stack = stack.clone();
-            Arc::new(blocking(move || stack.conversations()).await?)
+            let conversations = blocking(move || stack.conversations()).await?;
+            conversations.clear_up().await?;
+            Arc::new(conversations)
         } else {
             Arc::clone(&stack.0.ephemeral) as _
         };
@@ -318,7 +361,7 @@ impl AgentBuilder {
                 if let Some(line) =
                     form.as_ref().map(|form| output::told(&model, form)).transpose()?.flatten()
                 {
-                    (stack.0.on_progress)(&line);
+                    (stack.0.on_setup)(SetupProgress::Line(line));
                 }
                 if spec.model.warm_start {
                     let schemas: Vec<_> = plugin_tools.iter().map(|tool| tool.schema().clone()).collect();

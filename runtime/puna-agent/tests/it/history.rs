@@ -21,7 +21,7 @@ async fn after(turns: usize, context_length: usize, policy: HistoryPolicy) -> Be
         let (turn, agent) = (format!("t{number}"), "tester".to_owned());
         let answer = puna_core::Message::assistant("an answer");
         let records = [
-            puna_core::Record::TurnStarted { turn, agent, message, form: Default::default() },
+            puna_core::Record::TurnStarted { turn, agent, message, form: Default::default(), user: None },
             puna_core::Record::Step { message: answer, usage: Default::default() },
             puna_core::Record::TurnFinished { outcome: answered("an answer") },
         ];

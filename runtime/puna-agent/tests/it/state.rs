@@ -13,6 +13,7 @@ fn started() -> Record {
         agent: "tester".into(),
         message: Message::user("go"),
         form: Default::default(),
+        user: None,
     }
 }
 

@@ -94,6 +94,7 @@ pub fn export_encoder(
     let graph = super::graph(&config, &source, int8, file, &mut plan)?;
     source.check_used(|name| is_needless(name, &config), &config.model_type)?;
     let making = Making::begin(out)?;
+    plan.check_room(making.path())?;
     making.copy_from(checkpoint)?;
     for name in COPIED {
         copy(checkpoint, &making, name)?;

@@ -177,6 +177,30 @@ async fn random_models_run() {
     }
 }
 
+/// What the disk has no room for is told before a byte is written.
+#[test]
+fn a_model_larger_than_the_disk_is_refused() {
+    let config = json!({
+        "model_type": "llama", "vocab_size": 300, "hidden_size": 65536, "intermediate_size": 262_144,
+        "num_hidden_layers": 1024, "num_attention_heads": 512, "max_position_embeddings": 256, "bos_token_id": 298,
+        "eos_token_id": 299,
+    });
+    let folder = tempfile::tempdir().expect("a folder");
+    let out = folder.path().join("out");
+    for (weights, least) in [(Weights::Fp32, 281_000_000_000_000_u64), (Weights::Int4, 43_000_000_000_000)] {
+        let options = ExportOptions { weights, ..ExportOptions::default() };
+        let error =
+            puna_export::random(&config.to_string(), 1, &out, &options, &|_| ()).expect_err("too large");
+        assert_eq!(error.kind(), ErrorKind::ResourceExhausted, "{error}");
+        let message = error.to_string();
+        let numbers: Vec<u64> =
+            message.split(' ').filter_map(|word| word.trim_matches(',').parse().ok()).collect();
+        let [needed, free, lacking] = numbers[..] else { panic!("{message}") };
+        assert!(needed > least && needed - free == lacking, "{message}");
+        assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 0, "nothing is left");
+    }
+}
+
 #[test]
 fn shapes_are_told_by_their_names() {
     for name in puna_export::shapes() {

@@ -129,7 +129,7 @@ async fn distance(model: &OnnxModel, golden: &Golden) -> Distance {
     let (mut worst, mut squares, mut count) = (0_f64, 0.0, 0);
     let (mut agreed, mut places) = (0, 0);
     for (sequence, wanted) in golden.sequences.iter().zip(&golden.logprobs) {
-        let scores = model.score(sequence, 1, TOP).await.expect("scores");
+        let scores = model.score(sequence, 1, TOP, None).await.expect("scores");
         assert_eq!(scores.len(), sequence.len() - 1);
         for (score, wanted) in scores.iter().zip(wanted) {
             let likeliest = (0..wanted.len()).max_by(|a, b| wanted[*a].total_cmp(&wanted[*b]));

@@ -12,7 +12,9 @@ use std::{
 use futures_util::StreamExt;
 use puna_core::{ErrorKind, GenerateOptions, ModelEvent};
 use puna_export::{ExportOptions, Weights};
-use puna_inference::{CompanionUse, CompletionRequest, Likelihoods, LoadOptions, OnnxModel, Runtime};
+use puna_inference::{
+    CompanionUse, CompletionRequest, Likelihoods, LoadOptions, ModelFolder, OnnxModel, Runtime,
+};
 use serde_json::Value;
 
 use crate::{CASES, Golden, checkpoint, distance, export, load};
@@ -92,7 +94,7 @@ async fn standard_operators_take_few_bits() {
         let (_other, other, _) = export(case, &standard);
         let (plain, standard) = (load(&out), load(&other));
         for sequence in &Golden::of(case).sequences {
-            let [a, b] = [&plain, &standard].map(|model| model.score(sequence, 1, 0));
+            let [a, b] = [&plain, &standard].map(|model| model.score(sequence, 1, 0, None));
             for (a, b) in a.await.expect("scores").iter().zip(&b.await.expect("scores")) {
                 assert!((a.logprob - b.logprob).abs() < 2e-3, "{case} {how}: {a:?} {b:?}");
             }
@@ -113,6 +115,11 @@ async fn a_companion_computes_prompts() {
         let (_other, alone, _) = export(case, &plain);
         let before = fs::metadata(alone.join("model.onnx.data")).expect("a file").len();
         assert_eq!(size("model.onnx.data"), before, "{case}");
+        // What both need counts once.
+        let folder = ModelFolder::open(&out).expect("a folder");
+        let [graph, weights] = [size("model_prefill.onnx"), size("model_prefill.onnx.data")];
+        assert_eq!(folder.total_bytes - folder.graph_bytes, graph + weights, "{case}");
+        assert!(folder.companion_bytes > graph + weights, "{case}");
         // A byte a weight and a scale a row, without tables and norms.
         assert!(size("model_prefill.onnx.data") < 2 * before, "{case}");
 

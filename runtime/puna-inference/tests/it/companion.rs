@@ -52,9 +52,9 @@ async fn prompts_go_through_it_and_answers_as_told() {
         assert_eq!(completion.usage.companion_tokens, completion.usage.prompt_tokens);
         // What is likely is told by the graph that answers, before and after it was asked.
         let tokens = model.prompt(&request).expect("a prompt");
-        let expected = plain.score(&tokens, 1, 1).await.expect("scores");
+        let expected = plain.score(&tokens, 1, 1, None).await.expect("scores");
         for _ in 0..2 {
-            assert_eq!(model.score(&tokens, 1, 1).await.expect("scores"), expected);
+            assert_eq!(model.score(&tokens, 1, 1, None).await.expect("scores"), expected);
             assert!(answer(&model, request.clone()).await.0.starts_with('0'));
         }
 

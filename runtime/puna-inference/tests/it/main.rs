@@ -3,6 +3,8 @@
 mod batching;
 mod beams;
 mod cache;
+#[cfg(unix)]
+mod checkpoint;
 mod companion;
 mod constrained;
 mod dialects;

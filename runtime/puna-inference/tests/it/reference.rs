@@ -94,7 +94,7 @@ async fn check_model(model: &OnnxModel, case: &str, close: Close) -> Agreement {
     let golden = golden(case.split('/').next().expect("a family"));
     let (mut worst, mut agreed, mut places) = (0_f64, 0, 0);
     for (sequence, wanted) in golden.sequences.iter().zip(&golden.logprobs) {
-        let scores = model.score(sequence, 1, TOP).await.expect("scores");
+        let scores = model.score(sequence, 1, TOP, None).await.expect("scores");
         assert_eq!(scores.len(), sequence.len() - 1, "{case}");
         for (score, wanted) in scores.iter().zip(wanted) {
             let likeliest = (0..wanted.len()).max_by(|a, b| wanted[*a].total_cmp(&wanted[*b]));

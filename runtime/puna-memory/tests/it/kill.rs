@@ -1,43 +1,146 @@
-//! A turn's entries are there when the process that was told so is killed.
+//! What a process was told is there when it is killed: turns, forks, imports and deletions, while the store is compacted.
 
 use std::{
+    collections::BTreeSet,
     io::{BufRead, BufReader},
+    path::Path,
     process::{Command, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread,
+    time::Duration,
 };
 
-use puna_core::Journal;
+use puna_core::{ErrorKind, Journal, Message, Record, TurnOutcome};
+use puna_memory::Conversations;
+use puna_store::{SledStore, Store, StoreOptions};
 
-use crate::{block_on, durable, said, texts};
+use crate::{block_on, durable, said};
 
 /// Names the writer's folder; set by the test for the process it kills.
 const FOLDER: &str = "PUNA_TEST_JOURNAL";
 
-/// How often it is killed.
-const CYCLES: usize = 4;
+/// How often it is killed; more with `PUNA_KILL_CYCLES`.
+const CYCLES: u64 = 12;
 
-/// The process that is killed: appends turns of two entries, and prints how many entries it was told of. On its own it
-/// has nothing to do.
+/// Records of a session that is written and deleted as a whole: more than one piece of a deletion.
+const LARGE: usize = 5_000;
+
+/// A turn of three records, which begins at an entry.
+fn turn(first: u64) -> [Record; 3] {
+    [
+        said(&first.to_string()),
+        Record::Step { message: Message::assistant("x".repeat(500)), usage: Default::default() },
+        Record::TurnFinished { outcome: TurnOutcome::Answered { text: String::new(), value: None } },
+    ]
+}
+
+/// An import of a session of [`LARGE`] records.
+fn large() -> Vec<u8> {
+    let header = format!("{{\"puna_session\":\"large\",\"format\":1,\"records\":{LARGE}}}\n");
+    let line = |sequence: usize| {
+        let record = serde_json::to_value(said("large")).expect("JSON");
+        serde_json::json!({ "sequence": sequence, "at_ms": 1, "record": record }).to_string() + "\n"
+    };
+    let lines: String = (0..LARGE).map(line).collect();
+    (header + &lines).into_bytes()
+}
+
+/// The process that is killed: says what it was told. On its own it has nothing to do.
 #[test]
 fn writer() {
     let Some(folder) = std::env::var_os(FOLDER) else { return };
     block_on(async {
-        let journal = durable(folder.as_ref());
-        let mut next = journal.read("s", 0).await.expect("entries").len() as u64;
-        loop {
-            next = journal
-                .append("s", next, &[said(&next.to_string()), said(&(next + 1).to_string())])
-                .await
-                .expect("an append");
-            println!("told {next}");
-        }
+        let store = SledStore::open(Path::new(&folder), &StoreOptions::default()).expect("a store");
+        let journal = Conversations::new(Arc::new(store.clone()));
+        let first = journal.sessions().await.expect("a list").len() as u64;
+        let numbers = AtomicU64::new(u64::from(std::process::id()) * 1_000_000 + first);
+        tokio::join!(
+            take_turns(&journal),
+            fork_and_delete(&journal, &numbers),
+            import_and_delete(&journal, &numbers),
+            compact(&store)
+        );
     });
+}
+
+async fn take_turns(journal: &Conversations) {
+    let mut next = journal.read("s", 0).await.expect("entries").len() as u64;
+    loop {
+        next = journal.append("s", next, &turn(next)).await.expect("an append");
+        println!("told {next}");
+    }
+}
+
+async fn fork_and_delete(journal: &Conversations, numbers: &AtomicU64) {
+    loop {
+        let name = format!("fork-{}", numbers.fetch_add(1, Ordering::Relaxed));
+        match journal.fork("s", None, &name).await {
+            Ok(fork) => println!("forked {name} {}", fork.records),
+            // There is no turn yet.
+            Err(error) => assert_eq!(error.kind(), ErrorKind::NotFound, "{error}"),
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        if journal.delete(&name).await.expect("a deletion") {
+            println!("deleted {name}");
+        }
+    }
+}
+
+async fn import_and_delete(journal: &Conversations, numbers: &AtomicU64) {
+    let bytes = large();
+    loop {
+        let name = format!("large-{}", numbers.fetch_add(1, Ordering::Relaxed));
+        journal.import(&mut bytes.as_slice(), Some(&name)).await.expect("an import");
+        println!("forked {name} {LARGE}");
+        journal.delete(&name).await.expect("a deletion");
+        println!("deleted {name}");
+    }
+}
+
+async fn compact(store: &SledStore) {
+    loop {
+        store.compact(|_| {}).await.expect("a compaction");
+        println!("compacted");
+        tokio::time::sleep(Duration::from_millis(30)).await;
+    }
+}
+
+/// What a writer said.
+#[derive(Default)]
+struct Told {
+    turns: u64,
+    there: BTreeSet<(String, u64)>,
+    gone: BTreeSet<String>,
+    compactions: u64,
+}
+
+impl Told {
+    fn note(&mut self, line: &str) {
+        let words: Vec<&str> = line.split(' ').collect();
+        match words[..] {
+            [.., "told", next] => self.turns = next.parse().expect("a whole line"),
+            [.., "forked", name, records] => {
+                self.there.insert((name.to_owned(), records.parse().expect("a whole line")));
+            }
+            [.., "deleted", name] => {
+                self.gone.insert(name.to_owned());
+            }
+            [.., "compacted"] => self.compactions += 1,
+            _ => {}
+        }
+    }
 }
 
 #[test]
 fn what_was_told_survives_kills() {
+    let cycles =
+        std::env::var("PUNA_KILL_CYCLES").ok().map_or(CYCLES, |text| text.parse().expect("a number"));
     let folder = tempfile::tempdir().expect("a folder");
-    let mut told = 0;
-    for cycle in 0..CYCLES {
+    let mut told = Told::default();
+    for cycle in 0..cycles {
         let mut child = Command::new(std::env::current_exe().expect("this test"))
             .args(["--exact", "kill::writer", "--nocapture"])
             .env(FOLDER, folder.path())
@@ -45,30 +148,60 @@ fn what_was_told_survives_kills() {
             .stderr(Stdio::null())
             .spawn()
             .expect("the writer runs");
-        let lines = BufReader::new(child.stdout.take().expect("piped")).lines().map_while(Result::ok);
-        let mut numbers = lines.filter_map(|line| line.split_once("told ")?.1.parse::<usize>().ok());
-        for _ in 0..=cycle * 9 {
-            told = numbers.next().expect("the writer writes without end");
+        let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines().map_while(Result::ok);
+        for _ in 0..10 + cycle * 37 % 50 {
+            told.note(&lines.next().expect("the writer writes without end"));
         }
+        thread::sleep(Duration::from_micros(cycle * 7_919 % 40_000));
         child.kill().expect("the writer runs");
         child.wait().expect("the writer is dead");
         // What it printed before it died counts.
-        told = numbers.last().unwrap_or(told);
-        block_on(async {
-            let journal = durable(folder.path());
-            let entries = journal.read("s", 0).await.expect("entries");
-            assert!(entries.len() >= told, "{told} entries were told, {} are there", entries.len());
-            assert_eq!(entries.len() % 2, 0, "half a turn is there");
-            assert_eq!(
-                texts(&entries),
-                (0..entries.len()).map(|place| place.to_string()).collect::<Vec<_>>()
-            );
-            let listed = journal.sessions().await.expect("a list");
-            assert_eq!(
-                listed.iter().map(|summary| summary.records).collect::<Vec<_>>(),
-                [entries.len() as u64]
-            );
-        });
+        lines.for_each(|line| told.note(&line));
+        block_on(check(folder.path(), &told));
     }
-    assert!(told >= 2 * CYCLES, "the writers hardly wrote");
+    assert!(
+        told.turns >= cycles && !told.gone.is_empty() && told.compactions > 0,
+        "the writers hardly wrote"
+    );
+    println!(
+        "{cycles} kills, {} entries told, {} sessions built, {} deleted, {} compactions: none lost, none torn",
+        told.turns,
+        told.there.len(),
+        told.gone.len(),
+        told.compactions
+    );
+}
+
+async fn check(folder: &Path, told: &Told) {
+    let journal = durable(folder);
+    let entries = journal.read("s", 0).await.expect("entries");
+    let count = entries.len() as u64;
+    assert!(count >= told.turns, "{} entries were told, {count} are there", told.turns);
+    assert_eq!(count % 3, 0, "part of a turn is there");
+    for entries in entries.chunks(3) {
+        let records: Vec<Record> = entries.iter().map(|entry| entry.record.clone()).collect();
+        assert_eq!(records, turn(entries[0].sequence));
+    }
+    journal.clear_up().await.expect("a clearance");
+    let listed = journal.sessions().await.expect("a list");
+    for summary in &listed {
+        // Whole, whether it was told of or not.
+        let read = journal.read(&summary.session, 0).await.expect("a whole session");
+        assert_eq!(read.len() as u64, summary.records, "{}", summary.session);
+        assert!(!told.gone.contains(&summary.session), "`{}` is back", summary.session);
+        if summary.session.starts_with("large-") {
+            assert_eq!(summary.records, LARGE as u64);
+        }
+    }
+    for (name, records) in told.there.iter().filter(|(name, _)| !told.gone.contains(name)) {
+        // Its deletion may have been under way.
+        let found = listed.iter().find(|summary| summary.session == *name);
+        assert!(found.is_none_or(|summary| summary.records == *records), "`{name}` is torn: {found:?}");
+    }
+    // No entry is left of a session that is not there.
+    let wanted: u64 = listed.iter().map(|summary| summary.records).sum();
+    drop(journal);
+    let store = SledStore::open(folder, &StoreOptions::default()).expect("the store");
+    let entries = store.keys("session-entry", &[], &[], usize::MAX).await.expect("keys").len() as u64;
+    assert_eq!(entries, wanted, "entries of no session are left");
 }

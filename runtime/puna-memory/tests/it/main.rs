@@ -1,5 +1,6 @@
 //! Sessions: the same rules for those on disk and those in memory.
 
+mod fork;
 mod journal;
 mod kill;
 mod losses;
@@ -40,6 +41,7 @@ fn said(text: &str) -> Record {
         agent: "agent".to_owned(),
         message: Message::user(text),
         form: TurnForm::default(),
+        user: None,
     }
 }
 
@@ -65,6 +67,7 @@ fn record() -> impl Strategy<Value = Record> {
                 tool_choice: ToolChoice::Named(text),
                 ..TurnForm::default()
             },
+            user: None
         }),
         text.prop_map(|reason| Record::OutputRefused { reason }),
         (text, text, any::<u32>()).prop_map(|(text, name, tokens)| Record::Step {

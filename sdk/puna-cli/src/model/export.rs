@@ -6,7 +6,6 @@ use clap::{
     Args, ValueEnum,
     builder::{PossibleValuesParser, TypedValueParser},
 };
-use indicatif::{ProgressBar, ProgressStyle};
 use puna::{
     Error, Result,
     export::{
@@ -17,6 +16,7 @@ use puna::{
 use crate::{
     doctor::{line, size},
     sessions::print_json,
+    setup,
 };
 
 #[derive(Debug, Args)]
@@ -144,9 +144,7 @@ impl FormArgs {
         weights: Weights,
         write: impl FnOnce(&ExportOptions, &(dyn Fn(Progress) + Sync)) -> Result<ExportReport>,
     ) -> Result<()> {
-        let style = ProgressStyle::with_template("{bar:24} {bytes} of {total_bytes}, {eta} left")
-            .map_err(|error| Error::internal("the progress bar's form").with_source(error))?;
-        let bar = ProgressBar::new(0).with_style(style);
+        let bar = setup::bytes_bar(0);
         let report = write(&self.options(), &|progress: Progress| {
             bar.set_length(progress.total);
             bar.set_position(progress.done);

@@ -19,8 +19,8 @@ use serde::Serialize;
 use crate::{
     args::{CompanionArg, LoadArgs, ModelArgs, ModelCommand},
     doctor::{line, size},
-    render,
     sessions::print_json,
+    setup,
 };
 
 pub(crate) async fn model(args: ModelArgs) -> Result<ExitCode> {
@@ -40,10 +40,17 @@ pub(crate) async fn model(args: ModelArgs) -> Result<ExitCode> {
 
 /// Loads a model as the options say, with progress on standard error.
 pub(crate) fn open(folder: &Path, options: LoadOptions) -> Result<OnnxModel> {
-    let runtime = Runtime::get_for(options.device, &|progress| {
-        anstream::eprintln!("{}{progress}{}", render::DIM, render::RESET);
-    })?;
+    let shown = setup::shown();
+    let runtime = Runtime::get_for(options.device, &|step| shown(step.into()))?;
     OnnxModel::load(&runtime, folder, options)
+}
+
+/// Loads the adapter that is asked for, where it is a file's; one in the model's folder is found by its name.
+pub(crate) fn load_adapter(model: &OnnxModel, adapter: Option<&str>) -> Result<()> {
+    match adapter.filter(|name| Path::new(name).is_file()) {
+        Some(file) => model.load_adapter(file, Path::new(file)),
+        None => Ok(()),
+    }
 }
 
 impl LoadArgs {
