@@ -43,7 +43,6 @@ pub enum Grant {
 #[serde(deny_unknown_fields)]
 pub struct HttpRule {
     /// Scheme, host and port: `https://example.com`, `https://*.example.com`, `http://localhost:8080`.
-    #[schemars(length(min = 1))]
     pub origin: String,
     /// The methods; `GET` and `HEAD` without it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -59,7 +58,7 @@ pub struct HttpRule {
 #[allow(dead_code, reason = "describes the form")]
 enum HttpForm {
     /// The origin, for reading.
-    Origin(#[schemars(length(min = 1))] String),
+    Origin(String),
     /// The origin and more.
     Rule(HttpRule),
 }
@@ -69,7 +68,6 @@ enum HttpForm {
 #[serde(deny_unknown_fields)]
 pub struct SecretRule {
     /// The environment variable that holds it.
-    #[schemars(length(min = 1))]
     pub env: String,
     /// The origins whose requests it is put into.
     pub origins: Vec<String>,
