@@ -14,6 +14,17 @@ pub struct Conversation {
     pub turns: Vec<Turn>,
     /// The sequence number that the next record gets.
     pub next: u64,
+    /// What stands for the oldest turns where the agent's policy is to summarise.
+    pub summary: Option<Summary>,
+}
+
+/// A summary of a session's oldest turns.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Summary {
+    /// How many turns it stands for.
+    pub turns: usize,
+    /// What the model wrote.
+    pub text: String,
 }
 
 /// A turn: what the user said and what came of it.
@@ -134,6 +145,17 @@ impl Conversation {
                 }
                 step.results.push(result.clone());
             }
+            Record::HistorySummarized { turns, text, .. } => {
+                let finished = self.turns.len() - usize::from(self.unfinished().is_some());
+                let known = self.summary.as_ref().map_or(0, |summary| summary.turns);
+                let turns = usize::try_from(*turns).unwrap_or(usize::MAX);
+                if turns <= known || turns > finished {
+                    return Err("a summary stands for turns that are not finished, or for fewer than before");
+                }
+                // A summary that was forgotten stands for nothing.
+                let summary = Summary { turns, text: text.clone() };
+                self.summary = Some(summary).filter(|summary| !summary.text.is_empty());
+            }
             Record::TurnFinished { outcome } => {
                 let turn = self.unfinished_mut().ok_or("a turn ends that did not start")?;
                 turn.outcome = Some(outcome.clone());
@@ -185,7 +207,7 @@ impl Turn {
         self.steps.last().map(|step| step.message.plain_text()).unwrap_or_default()
     }
 
-    fn messages(&self) -> Vec<Message> {
+    pub(crate) fn messages(&self) -> Vec<Message> {
         let mut messages = vec![self.input.clone()];
         for step in &self.steps {
             let settled = |part: &&Content| call_id(part).is_none() || step.result_of(part).is_some();

@@ -30,6 +30,25 @@ pub enum Event {
         /// How many of the session's oldest turns the model does not see.
         dropped_turns: u32,
     },
+    /// The conversation did not fit the model's context: the model has summarised its oldest turns, and sees the summary
+    /// in their place from now on. It is durable, and so are the turns.
+    HistorySummarized {
+        /// How many of the session's oldest turns it stands for.
+        turns: u32,
+        /// The summary.
+        text: String,
+        /// Whether it ends where the most tokens that it may have were reached.
+        cut: bool,
+        /// What it cost; not part of the turn's usage.
+        usage: Usage,
+    },
+    /// The oldest turns could not be summarised; what follows is as the agent's policy says.
+    SummaryFailed {
+        /// The [`ErrorKind`](crate::ErrorKind) as text.
+        kind: String,
+        /// The error's message.
+        message: String,
+    },
     /// More text of the answer.
     TextDelta {
         /// The text.

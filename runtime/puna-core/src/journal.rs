@@ -75,6 +75,22 @@ pub enum Record {
         /// What it gave.
         result: crate::ToolResult,
     },
+    /// The oldest turns left the model's window, and this summary took their place. The turns stay in the journal.
+    HistorySummarized {
+        /// How many of the session's oldest turns it stands for, those of the summary before included.
+        turns: u64,
+        /// The last of them.
+        through: String,
+        /// What the model wrote; empty where it was forgotten later.
+        text: String,
+        /// Whether it ends where the most tokens that it may have were reached.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        cut: bool,
+        /// The model's name.
+        model: String,
+        /// What it cost.
+        usage: crate::Usage,
+    },
     /// The turn ended.
     TurnFinished {
         /// How.

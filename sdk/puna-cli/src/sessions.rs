@@ -142,6 +142,9 @@ fn show_entry(entry: &JournalEntry) -> Result<()> {
             ToolOutcome::Success { value } => heading("result", &format!("{} {value}", result.name)),
             ToolOutcome::Failure { error } => heading("result", &format!("{} failed: {error}", result.name)),
         },
+        Record::HistorySummarized { turns, text, .. } => {
+            heading("summary", &format!("of the first {turns} turns: {text}"))
+        }
         Record::OutputRefused { reason } => heading("refused", reason),
         Record::TurnFinished { outcome: puna::TurnOutcome::Answered { .. } } => Ok(()),
         Record::TurnFinished { outcome } => {

@@ -10,7 +10,7 @@ use puna_core::{BeamOptions, DryOptions, GenerateOptions};
 
 use crate::{
     AgentLimits, AgentSpec, CompanionPolicy, Diagnostic, Diagnostics, Grant, HistoryPolicy, MAX_FILE_BYTES,
-    MemorySpec, ModelSpec, PluginLimits, PluginSpec, Version,
+    MemorySpec, ModelSpec, PluginLimits, PluginSpec, SummaryFallback, SummarySpec, Version,
     diagnostic::lines,
     node::{self, Kind, Node, Place, quote},
     spec::MAX_NAME_CHARS,
@@ -347,15 +347,37 @@ impl Decoder<'_> {
     fn memory(&mut self, node: &Node) -> Option<MemorySpec> {
         let mut f = self.fields(node, "`memory`")?;
         let default = MemorySpec::default();
-        let words = [("drop_oldest_turns", HistoryPolicy::DropOldestTurns), ("error", HistoryPolicy::Error)];
+        let words = [
+            ("drop_oldest_turns", HistoryPolicy::DropOldestTurns),
+            ("error", HistoryPolicy::Error),
+            ("summarize", HistoryPolicy::Summarize),
+        ];
+        let (summary, place) = (f.take("summary"), node.place);
         let memory = MemorySpec {
             conversation: self
                 .optional(f.take("conversation"), Self::boolean)
                 .unwrap_or(default.conversation),
             history: self.optional(f.take("history"), |d, n| d.word(n, &words)).unwrap_or(default.history),
+            summary: self.optional(summary, Self::summary),
         };
         self.finish(f);
+        if memory.summary.is_some() && memory.history != HistoryPolicy::Summarize {
+            let help = Some("set `history: summarize`, or leave `summary` out".to_owned());
+            self.report_help(place, "`summary` says how to summarise, and nothing is summarised", help);
+        }
         Some(memory)
+    }
+
+    fn summary(&mut self, node: &Node) -> Option<SummarySpec> {
+        let mut f = self.fields(node, "`memory.summary`")?;
+        let words =
+            [("drop_oldest_turns", SummaryFallback::DropOldestTurns), ("error", SummaryFallback::Error)];
+        let summary = SummarySpec {
+            max_tokens: self.optional(f.take("max_tokens"), Self::count),
+            fallback: self.optional(f.take("fallback"), |d, n| d.word(n, &words)).unwrap_or_default(),
+        };
+        self.finish(f);
+        Some(summary)
     }
 
     fn limits(&mut self, node: &Node) -> Option<AgentLimits> {

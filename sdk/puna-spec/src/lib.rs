@@ -75,7 +75,7 @@ mod values;
 pub use diagnostic::{Diagnostic, Diagnostics};
 pub use spec::{
     AgentLimits, AgentSpec, CompanionPolicy, Grant, HistoryPolicy, MAX_NAME_CHARS, MemorySpec, ModelSpec,
-    OutputSpec, PluginLimits, PluginSpec, SchemaSpec, Version,
+    OutputSpec, PluginLimits, PluginSpec, SchemaSpec, SummaryFallback, SummarySpec, Version,
 };
 pub use units::{ByteSize, Span};
 

@@ -221,11 +221,14 @@ pub struct MemorySpec {
     pub conversation: bool,
     /// What to do when a conversation outgrows the model's context.
     pub history: HistoryPolicy,
+    /// How the oldest turns are summarised; only where `history` is `summarize`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub summary: Option<SummarySpec>,
 }
 
 impl Default for MemorySpec {
     fn default() -> Self {
-        Self { conversation: true, history: HistoryPolicy::default() }
+        Self { conversation: true, history: HistoryPolicy::default(), summary: None }
     }
 }
 
@@ -234,6 +237,30 @@ impl Default for MemorySpec {
 #[serde(rename_all = "snake_case")]
 pub enum HistoryPolicy {
     /// Leave the oldest turns out of the prompt, whole, and report how many.
+    #[default]
+    DropOldestTurns,
+    /// End the turn with an error.
+    Error,
+    /// Let the model summarise the oldest turns, and show it the summary in their place.
+    Summarize,
+}
+
+/// How the oldest turns are summarised.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct SummarySpec {
+    /// Most tokens of a summary, which never takes more than a quarter of the context; without it, 256.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_tokens: Option<NonZeroU32>,
+    /// What to do when the model gives no summary.
+    pub fallback: SummaryFallback,
+}
+
+/// What to do when the oldest turns cannot be summarised.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SummaryFallback {
+    /// Leave them out of the prompt, whole, and report how many.
     #[default]
     DropOldestTurns,
     /// End the turn with an error.

@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use puna_agent::{Agent, AgentOptions, HistoryPolicy, Limits, SessionLocks};
+use puna_agent::{Agent, AgentOptions, HistoryPolicy, Limits, SessionLocks, SummaryFallback, SummaryOptions};
 use puna_core::{Embedder, Error, ErrorKind, Journal, Model, Result, SessionSummary, Tool, ToolSchema};
 use puna_inference::{CompanionUse, EncoderOptions, FolderOptions, LoadOptions, OnnxModel, provision};
 use puna_memory::{Conversations, EphemeralJournal};
@@ -438,9 +438,21 @@ impl AgentBuilder {
         options.history = match spec.memory.history {
             puna_spec::HistoryPolicy::DropOldestTurns => HistoryPolicy::DropOldestTurns,
             puna_spec::HistoryPolicy::Error => HistoryPolicy::Error,
+            puna_spec::HistoryPolicy::Summarize => HistoryPolicy::Summarize(summary_options(&spec.memory)),
         };
         options.locks = stack.0.locks.clone();
         Agent::new(options)
+    }
+}
+
+fn summary_options(memory: &puna_spec::MemorySpec) -> SummaryOptions {
+    let (summary, defaults) = (memory.summary.unwrap_or_default(), SummaryOptions::default());
+    SummaryOptions {
+        max_tokens: summary.max_tokens.map_or(defaults.max_tokens, |tokens| tokens.get()),
+        fallback: match summary.fallback {
+            puna_spec::SummaryFallback::DropOldestTurns => SummaryFallback::DropOldestTurns,
+            puna_spec::SummaryFallback::Error => SummaryFallback::Error,
+        },
     }
 }
 

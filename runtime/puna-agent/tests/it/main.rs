@@ -8,5 +8,6 @@ mod kill;
 mod limits;
 mod partial;
 mod state;
+mod summary;
 mod support;
 mod turns;

@@ -4,7 +4,7 @@ use proptest::{collection::vec, option, prelude::*, sample::select};
 use puna_core::{BeamOptions, DryOptions, GenerateOptions, ToolChoice};
 use puna_spec::{
     AgentLimits, AgentSpec, ByteSize, CompanionPolicy, Grant, HistoryPolicy, MemorySpec, ModelSpec,
-    OutputSpec, PluginLimits, PluginSpec, SchemaSpec, Span, Version,
+    OutputSpec, PluginLimits, PluginSpec, SchemaSpec, Span, SummaryFallback, SummarySpec, Version,
 };
 use serde_json::{Map, Value, json};
 
@@ -161,9 +161,18 @@ fn spec() -> impl Strategy<Value = AgentSpec> {
             parallel_calls,
         },
     );
-    let history = select(vec![HistoryPolicy::DropOldestTurns, HistoryPolicy::Error]);
+    let history =
+        select(vec![HistoryPolicy::DropOldestTurns, HistoryPolicy::Error, HistoryPolicy::Summarize]);
+    let fallback = select(vec![SummaryFallback::DropOldestTurns, SummaryFallback::Error]);
+    let summary = (count(), fallback).prop_map(|(max_tokens, fallback)| SummarySpec { max_tokens, fallback });
     let memory =
-        (any::<bool>(), history).prop_map(|(conversation, history)| MemorySpec { conversation, history });
+        (any::<bool>(), history, option::of(summary)).prop_map(|(conversation, history, summary)| {
+            MemorySpec {
+                conversation,
+                history,
+                summary: summary.filter(|_| history == HistoryPolicy::Summarize),
+            }
+        });
     let tools = (tools(), tool_choice(), any::<bool>());
     (head, model, tools, memory, limits, output()).prop_map(
         |((name, description, instructions), model, tools, memory, limits, output)| {
