@@ -1,8 +1,8 @@
 use std::{fmt, sync::Arc};
 
 use puna_core::{
-    CancellationToken, Error, ErrorKind, GenerateOptions, Journal, Message, Model, OutputForm, Result, Role,
-    Tool, ToolChoice, TurnForm,
+    CancellationToken, Error, ErrorKind, GenerateOptions, Journal, Memory, Message, Model, OutputForm,
+    Result, Role, Tool, ToolChoice, TurnForm,
 };
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
@@ -37,6 +37,8 @@ pub struct AgentOptions {
     pub history: HistoryPolicy,
     /// The adapter that the model is asked to be changed by.
     pub adapter: Option<String>,
+    /// What is remembered beyond a conversation.
+    pub memory: Option<Arc<dyn Memory>>,
     /// Where sessions are recorded.
     pub journal: Arc<dyn Journal>,
     /// Shared by all agents over the same journal.
@@ -58,6 +60,7 @@ impl AgentOptions {
             limits: Limits::default(),
             history: HistoryPolicy::default(),
             adapter: None,
+            memory: None,
             journal,
             locks: SessionLocks::default(),
         }
@@ -153,6 +156,7 @@ pub(crate) struct Inner {
     pub(crate) limits: Limits,
     pub(crate) history: HistoryPolicy,
     pub(crate) adapter: Option<String>,
+    pub(crate) memory: Option<Arc<dyn Memory>>,
     pub(crate) journal: Arc<dyn Journal>,
     pub(crate) locks: SessionLocks,
 }
@@ -191,6 +195,7 @@ impl Agent {
             limits: options.limits,
             history: options.history,
             adapter: options.adapter,
+            memory: options.memory,
             journal: options.journal,
             locks: options.locks,
         };

@@ -6,8 +6,8 @@ use std::{
 
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use puna_core::{
-    CancellationToken, Error, ErrorKind, Event, Message, Record, Result, StopReason, ToolCall, ToolContext,
-    ToolResult, TurnForm, TurnOutcome,
+    CancellationToken, Error, ErrorKind, Event, Message, RecalledFact, Record, Result, StopReason, ToolCall,
+    ToolContext, ToolResult, TurnForm, TurnOutcome,
 };
 use tokio::time::Instant;
 
@@ -31,6 +31,8 @@ pub(crate) struct Driver {
     pub(crate) dropped_turns: usize,
     /// Whether the model is shown the summary of turns that it is not shown.
     pub(crate) shows_summary: bool,
+    /// What the model is shown of the memory in the current turn.
+    pub(crate) recalled: Vec<RecalledFact>,
     /// Whether no summary is tried again in the current turn.
     pub(crate) summary_failed: bool,
     /// What the current turn's answer is held against.
@@ -62,6 +64,7 @@ impl Driver {
             conversation,
             dropped_turns,
             shows_summary: false,
+            recalled: Vec::new(),
             summary_failed: false,
             output,
             deadline,
@@ -80,6 +83,8 @@ impl Driver {
         if let Some(event) = self.ended.take() {
             self.emitter.emit(event).await;
         }
+        // Of a turn whose process died before it was gone through.
+        self.learn().await?;
         // Unique, because no other turn starts at this entry.
         let turn = format!("turn-{}", self.conversation.next);
         let agent = self.agent.name.clone();
@@ -145,6 +150,7 @@ impl Driver {
             }
             None => None,
         };
+        self.recall().await?;
         while self.conversation.unfinished().is_some() {
             let action = match self.interruption() {
                 Some(outcome) => Action::Finish(outcome),
@@ -161,6 +167,7 @@ impl Driver {
                 Action::Finish(outcome) => self.append(&[Record::TurnFinished { outcome }]).await?,
             }
         }
+        self.learn().await?;
         let turn = self.conversation.turns.last();
         self.ended = turn.and_then(|turn| {
             Some(Event::TurnFinished { outcome: turn.outcome.clone()?, usage: turn.usage() })

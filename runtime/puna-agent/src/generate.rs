@@ -11,7 +11,7 @@ use crate::{
     HistoryPolicy, Turn,
     driver::{Driver, interrupted},
     limits::STOP_GRACE,
-    output,
+    memory, output,
     partial::Snapshots,
     summary,
 };
@@ -211,7 +211,15 @@ impl Driver {
             instructions = format!("{instructions}{gap}{}", summary::shown(summary));
         }
         let system = (!instructions.is_empty()).then(|| Message::system(instructions));
-        system.into_iter().chain(self.conversation.messages(dropped)).collect()
+        let mut messages: Vec<Message> =
+            system.into_iter().chain(self.conversation.messages(dropped)).collect();
+        // With the question rather than before everything: what earlier turns begin with stays as it was computed.
+        let own = turn.messages().len();
+        let question = messages.len().checked_sub(own).and_then(|at| messages.get_mut(at));
+        if let (Some(facts), Some(question)) = (memory::shown(&self.recalled), question) {
+            question.content.insert(0, facts);
+        }
+        messages
     }
 
     fn stopped(&self, text: String) -> Completion {

@@ -27,6 +27,10 @@
 //! says. A summary is recorded with the turns it stands for and the model that wrote it; it is made when it is needed, of so
 //! many turns that half of what would fit is free again, so that not every turn needs one.
 //!
+//! **Memory** beyond a conversation is asked before the model is: what bears on the user's message is shown with it, and
+//! an event says what that was. After an answered turn a memory that learns is given it, before the turn's end is
+//! reported; a memory that fails is an event and ends no turn.
+//!
 //! **After a kill** between any two appends the turn goes on where its records end. A call whose result is
 //! recorded is never performed again. A call that was in flight is: each call is performed *at least*
 //! once, and a tool with effects can tell a repetition by the same `call_id` in its context.
@@ -40,6 +44,7 @@ mod driver;
 mod generate;
 mod limits;
 mod locks;
+mod memory;
 mod output;
 mod partial;
 mod state;

@@ -44,6 +44,10 @@ pub struct Turn {
     pub steps: Vec<Step>,
     /// How it ended; none while it is unfinished.
     pub outcome: Option<TurnOutcome>,
+    /// Identifiers of the facts that the model was shown.
+    pub recalled: Vec<String>,
+    /// Whether facts were learnt of it, or could not be.
+    pub learned: bool,
 }
 
 /// One answer of the model and what its calls gave.
@@ -118,6 +122,8 @@ impl Conversation {
                     user: user.clone(),
                     steps: Vec::new(),
                     outcome: None,
+                    recalled: Vec::new(),
+                    learned: false,
                 });
             }
             Record::Step { message, usage } => {
@@ -155,6 +161,14 @@ impl Conversation {
                 // A summary that was forgotten stands for nothing.
                 let summary = Summary { turns, text: text.clone() };
                 self.summary = Some(summary).filter(|summary| !summary.text.is_empty());
+            }
+            Record::FactsRecalled { facts } => {
+                let turn = self.unfinished_mut().ok_or("facts are recalled outside a turn")?;
+                turn.recalled = facts.clone();
+            }
+            Record::FactsLearned { .. } => {
+                let ended = self.turns.last_mut().filter(|turn| turn.outcome.is_some());
+                ended.ok_or("facts are learnt of no turn that ended")?.learned = true;
             }
             Record::TurnFinished { outcome } => {
                 let turn = self.unfinished_mut().ok_or("a turn ends that did not start")?;

@@ -1,7 +1,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{Message, StopReason, ToolCall, ToolResult, Usage};
+use crate::{Message, RecalledFact, StopReason, ToolCall, ToolResult, Usage};
 
 /// What an agent reports while it works on a turn, in order: a `turn_started`, then steps, then a
 /// `turn_finished`; a stream that ends without it ended with an error. A run that first goes on with a
@@ -44,6 +44,27 @@ pub enum Event {
     },
     /// The oldest turns could not be summarised; what follows is as the agent's policy says.
     SummaryFailed {
+        /// The [`ErrorKind`](crate::ErrorKind) as text.
+        kind: String,
+        /// The error's message.
+        message: String,
+    },
+    /// These facts bear on the turn's message, and the model is shown them.
+    FactsRecalled {
+        /// The facts, the most relevant first.
+        facts: Vec<RecalledFact>,
+        /// How many more bear on it and have no room.
+        left_out: u32,
+    },
+    /// These facts were learnt of the turn, and are durable.
+    FactsLearned {
+        /// The facts.
+        facts: Vec<RecalledFact>,
+    },
+    /// The memory failed; the turn goes on without it.
+    MemoryFailed {
+        /// `recall` or `learn`.
+        during: String,
         /// The [`ErrorKind`](crate::ErrorKind) as text.
         kind: String,
         /// The error's message.

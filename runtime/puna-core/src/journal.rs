@@ -91,6 +91,17 @@ pub enum Record {
         /// What it cost.
         usage: crate::Usage,
     },
+    /// Facts were recalled that bear on the turn's message, and the model is shown them. Their texts stand in the memory
+    /// alone, so that what is forgotten there is nowhere else.
+    FactsRecalled {
+        /// Their identifiers.
+        facts: Vec<String>,
+    },
+    /// Facts were learnt of the turn that has just ended; it is not gone through again.
+    FactsLearned {
+        /// Their identifiers; none where nothing was worth keeping, or where it failed.
+        facts: Vec<String>,
+    },
     /// The turn ended.
     TurnFinished {
         /// How.

@@ -530,6 +530,10 @@ impl OnnxModel {
             Some((event, (!last).then_some(receiver)))
         })))
     }
+
+    fn count_tokens(&self, text: &str) -> Option<usize> {
+        self.tokenizer.encode_text(text).ok().map(|tokens| tokens.len())
+    }
 }
 
 fn ended() -> Error {

@@ -145,6 +145,9 @@ fn show_entry(entry: &JournalEntry) -> Result<()> {
         Record::HistorySummarized { turns, text, .. } => {
             heading("summary", &format!("of the first {turns} turns: {text}"))
         }
+        Record::FactsRecalled { facts } => heading("recalled", &facts.join(", ")),
+        Record::FactsLearned { facts } if facts.is_empty() => Ok(()),
+        Record::FactsLearned { facts } => heading("learnt", &facts.join(", ")),
         Record::OutputRefused { reason } => heading("refused", reason),
         Record::TurnFinished { outcome: puna::TurnOutcome::Answered { .. } } => Ok(()),
         Record::TurnFinished { outcome } => {

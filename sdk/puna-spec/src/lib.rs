@@ -74,8 +74,9 @@ mod values;
 
 pub use diagnostic::{Diagnostic, Diagnostics};
 pub use spec::{
-    AgentLimits, AgentSpec, CompanionPolicy, Grant, HistoryPolicy, MAX_NAME_CHARS, MemorySpec, ModelSpec,
-    OutputSpec, PluginLimits, PluginSpec, SchemaSpec, SummaryFallback, SummarySpec, Version,
+    AgentLimits, AgentSpec, CompanionPolicy, FactScope, FactSearch, Grant, HistoryPolicy, LongTermSpec,
+    MAX_NAME_CHARS, MemorySpec, ModelSpec, OutputSpec, PluginLimits, PluginSpec, SchemaSpec, SummaryFallback,
+    SummarySpec, Version,
 };
 pub use units::{ByteSize, Span};
 

@@ -3,8 +3,9 @@ use std::{num::NonZeroU32, time::Duration};
 use proptest::{collection::vec, option, prelude::*, sample::select};
 use puna_core::{BeamOptions, DryOptions, GenerateOptions, ToolChoice};
 use puna_spec::{
-    AgentLimits, AgentSpec, ByteSize, CompanionPolicy, Grant, HistoryPolicy, MemorySpec, ModelSpec,
-    OutputSpec, PluginLimits, PluginSpec, SchemaSpec, Span, SummaryFallback, SummarySpec, Version,
+    AgentLimits, AgentSpec, ByteSize, CompanionPolicy, FactScope, FactSearch, Grant, HistoryPolicy,
+    LongTermSpec, MemorySpec, ModelSpec, OutputSpec, PluginLimits, PluginSpec, SchemaSpec, Span,
+    SummaryFallback, SummarySpec, Version,
 };
 use serde_json::{Map, Value, json};
 
@@ -165,14 +166,26 @@ fn spec() -> impl Strategy<Value = AgentSpec> {
         select(vec![HistoryPolicy::DropOldestTurns, HistoryPolicy::Error, HistoryPolicy::Summarize]);
     let fallback = select(vec![SummaryFallback::DropOldestTurns, SummaryFallback::Error]);
     let summary = (count(), fallback).prop_map(|(max_tokens, fallback)| SummarySpec { max_tokens, fallback });
-    let memory =
-        (any::<bool>(), history, option::of(summary)).prop_map(|(conversation, history, summary)| {
-            MemorySpec {
-                conversation,
-                history,
-                summary: summary.filter(|_| history == HistoryPolicy::Summarize),
-            }
-        });
+    let scope = select(vec![FactScope::UserAndAgent, FactScope::User, FactScope::Agent]);
+    let search = select(vec![FactSearch::Hybrid, FactSearch::Keyword]);
+    let long_term = (scope, search, any::<(bool, bool, Option<u32>)>(), span()).prop_map(
+        |(scope, search, (tools, extract, recall_tokens), ttl)| LongTermSpec {
+            scope,
+            search,
+            tools,
+            extract,
+            recall_tokens,
+            ttl,
+        },
+    );
+    let memory = (any::<bool>(), history, option::of(summary), option::of(long_term)).prop_map(
+        |(conversation, history, summary, long_term)| MemorySpec {
+            conversation,
+            history,
+            summary: summary.filter(|_| history == HistoryPolicy::Summarize),
+            long_term,
+        },
+    );
     let tools = (tools(), tool_choice(), any::<bool>());
     (head, model, tools, memory, limits, output()).prop_map(
         |((name, description, instructions), model, tools, memory, limits, output)| {
