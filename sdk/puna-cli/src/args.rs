@@ -4,7 +4,7 @@ use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
 use crate::encode::{ClassifyArgs, EmbedArgs, RerankArgs};
 use crate::model::{adapter::AdapterArgs, compare::CompareArgs, export::ExportArgs, random::RandomArgs};
-use crate::store::StoreArgs;
+use crate::{memory::MemoryArgs, store::StoreArgs};
 
 /// Runs agents: a Llama in process, tools as sandboxed WebAssembly, conversations that last.
 #[derive(Debug, Parser)]
@@ -25,6 +25,8 @@ pub(crate) enum Command {
     Chat(ChatArgs),
     /// List, show, fork, export, import and delete conversations
     Sessions(SessionsArgs),
+    /// List, show, export and forget what agents remember
+    Memory(MemoryArgs),
     /// Check, export, import, measure and compact the data folder
     Store(StoreArgs),
     /// Check an agent's YAML
@@ -75,6 +77,9 @@ pub(crate) struct RunArgs {
     /// Go on with the conversation of this name, or begin it; without it, a new one
     #[arg(short, long)]
     pub session: Option<String>,
+    /// Who speaks: whose facts are remembered and recalled
+    #[arg(short, long, value_name = "NAME")]
+    pub user: Option<String>,
     #[command(flatten)]
     pub data: DataArgs,
     /// A file with the JSON Schema of the answer, in place of the agent's
@@ -95,6 +100,9 @@ pub(crate) struct ChatArgs {
     /// Go on with the conversation of this name, or begin it
     #[arg(short, long, default_value = "chat")]
     pub session: String,
+    /// Who speaks: whose facts are remembered and recalled
+    #[arg(short, long, value_name = "NAME")]
+    pub user: Option<String>,
     #[command(flatten)]
     pub data: DataArgs,
 }

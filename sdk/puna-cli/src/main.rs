@@ -9,6 +9,7 @@ mod doctor;
 mod encode;
 mod exit;
 mod generate;
+mod memory;
 mod model;
 mod plugin;
 mod render;
@@ -49,6 +50,7 @@ async fn dispatch(command: args::Command) -> puna::Result<ExitCode> {
         Command::Run(args) => run::run(args).await,
         Command::Chat(args) => chat::chat(args).await,
         Command::Sessions(args) => sessions::sessions(args).await,
+        Command::Memory(args) => memory::memory(args).await,
         Command::Store(args) => store::store(args).await,
         Command::Validate(args) => spec::validate(&args),
         Command::Schema => spec::schema(),

@@ -54,6 +54,7 @@ pub use puna_agent::{
 pub use puna_core::*;
 pub use puna_export as export;
 pub use puna_inference as inference;
+pub use puna_memory as memory;
 pub use puna_memory::{Branch, Conversations};
 pub use puna_plugins as plugins;
 pub use puna_spec::{AgentSpec, ByteSize, OutputSpec, SchemaSpec};
