@@ -6,6 +6,7 @@ mod form;
 mod history;
 mod kill;
 mod limits;
+mod memory;
 mod partial;
 mod state;
 mod summary;

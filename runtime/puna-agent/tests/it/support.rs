@@ -98,15 +98,21 @@ impl Model for ScriptedModel {
             return Ok(play(reply, request, self.polite));
         }
         // The reasons of refused answers are the user's messages, too.
-        let scripted =
-            |message: &Message| message.role == Role::User && self.script.contains_key(&message.plain_text());
+        let scripted = |message: &Message| {
+            message.role == Role::User && self.script.contains_key(&said_by_user(message))
+        };
         let user = request.messages.iter().rposition(scripted).expect("a script for what the user says");
         let index = request.messages[user..].iter().filter(|message| message.role == Role::Assistant).count();
-        let input = request.messages[user].plain_text();
+        let input = said_by_user(&request.messages[user]);
         let replies = &self.script[&input];
         let reply = replies.get(index).unwrap_or_else(|| panic!("no reply {index} for `{input}`")).clone();
         Ok(play(reply, request, self.polite))
     }
+}
+
+/// What the user said themselves: what is remembered stands before it.
+fn said_by_user(message: &Message) -> String {
+    message.content.last().and_then(Content::as_text).unwrap_or_default().to_owned()
 }
 
 fn play(reply: Reply, request: GenerateRequest, polite: bool) -> ModelStream {

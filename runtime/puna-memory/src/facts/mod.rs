@@ -106,10 +106,18 @@ impl Facts {
                 None => None,
                 Some(id) => Some(find(known, id).ok_or_else(|| no_fact(scope, id))?.clone()),
             };
-            if let Some(same) = search::same(&active, &statement, vector.as_deref())
-                && old.as_ref().is_none_or(|old| old.id == same.fact.id)
+            if let Some(old) = &old
+                && old.is_active(now)
+                && search::words(&old.searched()) == search::words(&statement)
             {
-                return Ok((Batch::new(), Remembered::Known(same.fact.clone())));
+                return Ok((Batch::new(), Remembered::Known(old.clone())));
+            }
+            // What replaces a fact can be very like it, and is not the same.
+            let others = |candidate: &Candidate| old.as_ref().is_none_or(|old| old.id != candidate.fact.id);
+            let others: Vec<Candidate> = active.into_iter().filter(others).collect();
+            let same = search::same(&others, &statement, vector.as_deref()).map(|same| same.fact.clone());
+            if let (Some(same), None) = (&same, &old) {
+                return Ok((Batch::new(), Remembered::Known(same.clone())));
             }
             if known.candidates.len() >= MAX_FACTS_PER_SCOPE {
                 return Err(Error::new(
@@ -119,23 +127,30 @@ impl Facts {
                     ),
                 ));
             }
-            let fact = Fact {
-                id: new_id(known),
-                subject: new.subject.clone(),
-                text: new.text.clone(),
-                kind: new.kind.clone(),
-                valid_from_ms: now,
-                valid_to_ms: None,
-                superseded_by: None,
-                expires_ms: new.expires_ms,
-                source: new.source.clone(),
-                uses: 0,
-                used_ms: None,
+            let (fact, batch) = match same {
+                Some(same) => (same, Batch::new()),
+                None => {
+                    let fact = Fact {
+                        id: new_id(known),
+                        subject: new.subject.clone(),
+                        text: new.text.clone(),
+                        kind: new.kind.clone(),
+                        valid_from_ms: now,
+                        valid_to_ms: None,
+                        superseded_by: None,
+                        expires_ms: new.expires_ms,
+                        source: new.source.clone(),
+                        uses: 0,
+                        used_ms: None,
+                    };
+                    let mut batch = put(Batch::new(), &prefix, &fact)?;
+                    if let (Some(vector), Some(named)) = (&vector, &self.embedder) {
+                        let vector = encode(named.fingerprint, vector);
+                        batch = batch.put(VECTORS, &key(&prefix, &fact.id), vector);
+                    }
+                    (fact, batch)
+                }
             };
-            let mut batch = put(Batch::new(), &prefix, &fact)?;
-            if let (Some(vector), Some(named)) = (&vector, &self.embedder) {
-                batch = batch.put(VECTORS, &key(&prefix, &fact.id), encode(named.fingerprint, vector));
-            }
             let Some(mut old) = old else { return Ok((batch, Remembered::Added(fact))) };
             // Of facts that were replaced before, the times stay as they are.
             old.valid_to_ms = old.valid_to_ms.or(Some(now));

@@ -176,6 +176,25 @@ fn a_fact_that_holds_no_longer_is_kept_and_not_found() {
         let back = NewFact { replaces: Some(now.id.clone()), ..new("Ada", "lives in Paris") };
         facts.remember(&ada(), back).await.expect("a fact");
         assert_eq!(found(&facts, &ada(), "Ada").await, ["lives in Paris"]);
+        // Of a fact that says what another says already, that one takes the place; however alike they are, what replaces
+        // and what is replaced are two.
+        let letters = facts.clone().with_embedder(Arc::new(Letters::default()), "letters").expect("facts");
+        let other = FactScope::of_user("other");
+        let red = letters
+            .remember(&other, new("x", "the colour is dark red"))
+            .await
+            .expect("a fact")
+            .fact()
+            .id
+            .clone();
+        let alike = NewFact { replaces: Some(red.clone()), ..new("x", "the colour is dark rede") };
+        let remembered = letters.remember(&other, alike).await.expect("a fact");
+        let Remembered::Replaced { new: rede, .. } = remembered else { panic!("{remembered:?}") };
+        let blue = letters.remember(&other, new("x", "blue it is")).await.expect("a fact").fact().clone();
+        let said_again = NewFact { replaces: Some(rede.id), ..new("x", "Blue it is.") };
+        let remembered = letters.remember(&other, said_again).await.expect("a fact");
+        assert_eq!(remembered.fact().id, blue.id);
+        assert_eq!(letters.list(&other, false).await.expect("a list").len(), 1);
         // What is not there cannot be replaced, nor what is another's.
         for (scope, id) in [(ada(), "nothing".to_owned()), (FactScope::of_user("bob"), now.id)] {
             let error = facts
@@ -525,7 +544,7 @@ fn what_is_forgotten_leaves_the_disk() {
                 .flat_map(|number| number.to_le_bytes())
                 .collect();
         for secret in [&b"xylophone"[..], &vector] {
-            assert!(holding(folder.path(), secret) > 0, "it is there");
+            assert!(holding(folder.path(), secret) > 0, "`{}` is there", secret.escape_ascii());
         }
         let what = Forget::Fact(ada(), id);
         let forgotten = forget(&facts, &conversations, &what, false).await.expect("it is forgotten");
