@@ -530,10 +530,6 @@ impl OnnxModel {
             Some((event, (!last).then_some(receiver)))
         })))
     }
-
-    fn count_tokens(&self, text: &str) -> Option<usize> {
-        self.tokenizer.encode_text(text).ok().map(|tokens| tokens.len())
-    }
 }
 
 fn ended() -> Error {
@@ -555,5 +551,9 @@ impl Model for OnnxModel {
 
     async fn generate(&self, request: GenerateRequest) -> Result<ModelStream> {
         self.start(self.prompt(&request)?, request, false)
+    }
+
+    fn count_tokens(&self, text: &str) -> Option<usize> {
+        self.tokenizer.encode_text(text).ok().map(|tokens| tokens.len())
     }
 }

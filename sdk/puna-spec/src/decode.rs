@@ -354,18 +354,19 @@ impl Decoder<'_> {
             ("summarize", HistoryPolicy::Summarize),
         ];
         let summary = f.take("summary");
-        let history = self.optional(f.take("history"), |d, n| d.word(n, &words).map(|word| (word, n.place)));
+        let stated = f.take("history");
+        let history = self.optional(stated, |d, n| d.word(n, &words));
         let memory = MemorySpec {
             conversation: self
                 .optional(f.take("conversation"), Self::boolean)
                 .unwrap_or(default.conversation),
-            history: history.map_or(default.history, |(history, _)| history),
+            history: history.unwrap_or(default.history),
             summary: self.optional(summary, Self::summary),
             long_term: self.optional(f.take("long_term"), Self::long_term),
         };
         self.finish(f);
         if let Some(summary) = summary
-            && history.is_none_or(|(history, _)| history != HistoryPolicy::Summarize)
+            && history.map_or(stated.is_none(), |history| history != HistoryPolicy::Summarize)
         {
             let help = Some("set `history: summarize`, or leave `summary` out".to_owned());
             self.report_help(

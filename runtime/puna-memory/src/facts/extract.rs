@@ -3,7 +3,7 @@
 use futures_util::StreamExt;
 use puna_core::{
     Constraint, Error, ErrorKind, GenerateOptions, GenerateRequest, Lesson, Message, Model, ModelEvent,
-    RecalledFact, Result, Role, ToolChoice,
+    RecalledFact, Result, Role, StopReason, ToolChoice,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -79,13 +79,14 @@ pub(crate) async fn extract(
         instructions =
             format!("{instructions}\n\nAnswer with JSON of this schema and nothing else:\n{schema}");
     }
+    let most = MAX_TOKENS.min(quarter(model));
     let request = GenerateRequest {
         messages: vec![Message::system(instructions), Message::user(told(lesson, known))],
         tool_choice: ToolChoice::None,
         constraint: model.info().constraints.then(|| Constraint::JsonSchema(schema)),
         // The likeliest reading, whatever the agent's answers are sampled with.
         options: GenerateOptions {
-            max_tokens: Some(MAX_TOKENS.min(quarter(model))),
+            max_tokens: Some(most),
             temperature: Some(0.0),
             ..GenerateOptions::default()
         },
@@ -96,7 +97,23 @@ pub(crate) async fn extract(
     let mut stream = model.generate(request).await?;
     loop {
         match stream.next().await {
-            Some(Ok(ModelEvent::Finished(completion))) => return read(&completion.message.plain_text()),
+            Some(Ok(ModelEvent::Finished(completion))) => match completion.stop {
+                StopReason::MaxTokens | StopReason::ContextFull => {
+                    return Err(Error::new(
+                        ErrorKind::ResourceExhausted,
+                        format!(
+                            "the model's list of facts is longer than the {most} tokens that it may have"
+                        ),
+                    ));
+                }
+                StopReason::Cancelled | StopReason::Deadline => {
+                    return Err(Error::new(
+                        ErrorKind::Cancelled,
+                        "the model was stopped while it listed facts",
+                    ));
+                }
+                _ => return read(&completion.message.plain_text()),
+            },
             Some(Ok(_)) => {}
             Some(Err(error)) => return Err(error),
             None => return Err(Error::internal("the model ended without finishing its list of facts")),
