@@ -17,8 +17,8 @@ pub const SAME_COSINE: f32 = 0.95;
 
 /// How much the newest fact gains over one that is old, and the most used over one that never was: enough to settle what is
 /// near a tie, too little to bring up what does not bear on the question.
-const RECENCY_GAIN: f64 = 0.1;
-const USE_GAIN: f64 = 0.1;
+const RECENCY_GAIN: f64 = 0.05;
+const USE_GAIN: f64 = 0.05;
 
 /// In how long a fact's recency halves: 30 days.
 const HALF_LIFE_MS: f64 = 30.0 * 24.0 * 3_600_000.0;
@@ -29,6 +29,14 @@ const MANY_USES: f64 = 100.0;
 /// Words that turn a statement round, in the languages that the default embedder knows best.
 const NEGATIONS: [&str; 12] =
     ["not", "no", "never", "none", "without", "cannot", "don't", "doesn't", "isn't", "kein", "nicht", "nie"];
+
+/// Words that say little of what is asked. In so few sentences they can be as rare as those that say it all.
+const FUNCTION_WORDS: &str = " a about am an and any are as at be been but by can could did do does for from had has have he \
+     her his how i if in is it its me my of on or our she should so that the their them there they this to us was we were \
+     what when where which who whom whose why will with would you your ";
+
+/// What such a word counts.
+const FUNCTION_WORD_WEIGHT: f64 = 0.1;
 
 /// A fact with its vector, where there is one.
 pub(crate) struct Candidate {
@@ -82,7 +90,8 @@ fn by_words(candidates: &[Candidate], question: &str) -> Vec<usize> {
     // The inverse document frequency of BM25, which is never below 0.
     let weight = |word: &String| {
         let count = frequency.get(word.as_str()).copied().unwrap_or(0.0);
-        (1.0 + (all - count + 0.5) / (count + 0.5)).ln()
+        let part = if FUNCTION_WORDS.contains(&format!(" {word} ")) { FUNCTION_WORD_WEIGHT } else { 1.0 };
+        part * (1.0 + (all - count + 0.5) / (count + 0.5)).ln()
     };
     let scores =
         words.iter().map(|words| asked.iter().filter(|word| words.contains(*word)).map(weight).sum());
