@@ -7,22 +7,41 @@ use std::{
     time::Duration,
 };
 
-use crate::support::{CONCIERGE, Puna, ran};
+use serde_json::Value;
+
+use crate::support::{CONCIERGE, Puna, Ran, ran};
+
+/// What a chat with these arguments prints when it is given these lines.
+fn chat(puna: &Puna, arguments: &[&str], lines: &str) -> Ran {
+    let mut child = puna
+        .command(&[&["chat", CONCIERGE], arguments].concat())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary runs");
+    child.stdin.take().expect("piped").write_all(lines.as_bytes()).expect("the child reads");
+    ran(child.wait_with_output().expect("the binary ends"))
+}
+
+#[test]
+fn every_answer_of_a_chat_has_the_form() {
+    let puna = Puna::new();
+    let form = ["--schema", "examples/typed/answer.schema.json", "--tool-choice", "none"];
+    let said = chat(&puna, &form, "Hello\nWhat is 12 times 34?\n");
+    assert_eq!(said.code, 0, "{said:?}");
+    let answers: Vec<Value> =
+        said.stdout.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert_eq!(answers.len(), 2, "{said:?}");
+    assert!(answers.iter().all(|answer| answer["answer"].is_string()), "{said:?}");
+    let called = chat(&puna, &["--tool-choice", "weekday"], "Hello\n");
+    assert!(called.stderr.contains("weekday("), "{called:?}");
+}
 
 #[test]
 fn a_conversation_line_by_line() {
     let puna = Puna::new();
-    let chat = |lines: &str| {
-        let mut command = puna.command(&["chat", CONCIERGE]);
-        let mut child = command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the binary runs");
-        child.stdin.take().expect("piped").write_all(lines.as_bytes()).expect("the child reads");
-        ran(child.wait_with_output().expect("the binary ends"))
-    };
+    let chat = |lines: &str| chat(&puna, &[], lines);
     let first = chat("My name is Ada.\n/session\n/nonsense\n\n/help\nWhat is 12 times 34?\n");
     assert_eq!(first.code, 0, "the end of the input ends the chat: {first:?}");
     assert!(first.stdout.contains("408"), "{first:?}");

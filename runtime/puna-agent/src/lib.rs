@@ -47,6 +47,7 @@ mod locks;
 mod memory;
 mod output;
 mod partial;
+mod schema;
 mod state;
 mod stream;
 mod summary;
@@ -61,11 +62,12 @@ pub use limits::{
     DEFAULT_TOKENS, DEFAULT_TURN_TIME, Limits, STOP_GRACE,
 };
 pub use locks::SessionLocks;
-pub use output::{
-    MAX_SCHEMA_BYTES, MAX_SCHEMA_CHAIN, MAX_SCHEMA_DEPTH, MAX_SCHEMA_NODES, MAX_SCHEMA_REFERENCES,
-    OutputSchema,
-};
+pub use output::OutputSchema;
 pub use partial::{MAX_JSON_DEPTH, PartialJson};
+pub use schema::{
+    MAX_CHECK_STEPS, MAX_SCHEMA_BYTES, MAX_SCHEMA_CHAIN, MAX_SCHEMA_DEPTH, MAX_SCHEMA_NODES,
+    MAX_SCHEMA_REFERENCES,
+};
 pub use state::{Action, Conversation, PendingCall, Step, Summary, Turn, next_action};
 pub use stream::EventStream;
 pub use summary::{DEFAULT_SUMMARY_TOKENS, SUMMARY_INSTRUCTIONS};

@@ -137,6 +137,13 @@ impl PartialJson {
         }
     }
 
+    /// What follows is a mistake.
+    fn break_off(&mut self, character: char) {
+        if !matches!(self.state, State::Broken(_)) {
+            self.state = State::Broken(format!("{character:?} follows the code"));
+        }
+    }
+
     fn read(&mut self, character: char) -> Result<(), String> {
         match &mut self.state {
             State::Text { text, escape, .. } => match (*escape, character) {
@@ -336,13 +343,107 @@ fn number(text: &str) -> Result<Value, String> {
     })
 }
 
+/// What begins and ends a code fence.
+const FENCE: &str = "```";
+
+/// Longest name of a language behind a fence.
+const MAX_LANGUAGE_CHARS: usize = 16;
+
+/// JSON as an answer holds it: alone, or in a code fence (` ```json `) with nothing around that. A fence that does not end
+/// is as good as one that does.
+#[derive(Debug, Default)]
+pub(crate) struct Fenced {
+    json: PartialJson,
+    place: Place,
+}
+
+#[derive(Debug, Default)]
+enum Place {
+    /// Before anything but blanks and these, which may begin a fence.
+    #[default]
+    Start,
+    Opening(String),
+    /// In JSON that has no fence.
+    Bare,
+    Inside,
+    /// Behind so many characters of what ends the fence.
+    Closing(usize),
+}
+
+impl Fenced {
+    pub(crate) fn push(&mut self, text: &str) {
+        for character in text.chars() {
+            self.take(character);
+        }
+    }
+
+    pub(crate) fn value(&self) -> Option<Value> {
+        self.json.value()
+    }
+
+    /// As [`PartialJson::finish`].
+    pub(crate) fn finish(mut self) -> Result<Value> {
+        if let Place::Opening(held) = std::mem::take(&mut self.place) {
+            self.json.push(&held);
+        }
+        self.json.finish()
+    }
+
+    fn take(&mut self, character: char) {
+        let json = &mut self.json;
+        self.place = match std::mem::take(&mut self.place) {
+            Place::Start if character.is_whitespace() => Place::Start,
+            Place::Start if character == '`' => Place::Opening(character.into()),
+            Place::Opening(held) if held.starts_with(FENCE) && character == '\n' => Place::Inside,
+            Place::Opening(held) if may_open(&held, character) => {
+                Place::Opening(held + character.encode_utf8(&mut [0; 4]))
+            }
+            Place::Opening(held) => {
+                json.push(&held);
+                json.push(character.encode_utf8(&mut [0; 4]));
+                Place::Bare
+            }
+            Place::Inside if character == '`' && !matches!(json.state, State::Text { .. }) => {
+                Place::Closing(1)
+            }
+            Place::Closing(count) if character == '`' && count < FENCE.len() => Place::Closing(count + 1),
+            Place::Closing(count) if character.is_whitespace() && count == FENCE.len() => {
+                Place::Closing(count)
+            }
+            place => {
+                json.push(character.encode_utf8(&mut [0; 4]));
+                match place {
+                    Place::Start => Place::Bare,
+                    // What stands behind a fence is a mistake, also where it is JSON.
+                    Place::Closing(count) => {
+                        json.break_off(character);
+                        Place::Closing(count)
+                    }
+                    place => place,
+                }
+            }
+        };
+    }
+}
+
+/// Whether a character goes on with a fence and the name of a language.
+fn may_open(held: &str, character: char) -> bool {
+    match held.strip_prefix(FENCE) {
+        None => character == '`',
+        Some(name) => {
+            name.len() < MAX_LANGUAGE_CHARS
+                && (character.is_ascii_alphanumeric() || matches!(character, ' ' | '\r'))
+        }
+    }
+}
+
 /// How much an answer has grown before its value is shown again: by one part in so many.
 const GROWTH: usize = 16;
 
 /// The values of an answer while it is written, as they are shown.
 #[derive(Debug, Default)]
 pub(crate) struct Snapshots {
-    json: PartialJson,
+    json: Fenced,
     bytes: usize,
     /// Bytes at the last one.
     shown_at: usize,

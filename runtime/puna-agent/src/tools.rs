@@ -1,13 +1,15 @@
 use std::{any::Any, collections::BTreeMap, panic::AssertUnwindSafe, sync::Arc};
 
 use futures_util::FutureExt;
-use jsonschema::Validator;
 use puna_core::{
     Error, Result, Tool, ToolCall, ToolContext, ToolError, ToolErrorKind, ToolOutcome, ToolResult, ToolSchema,
 };
 use serde_json::Value;
 
-use crate::Limits;
+use crate::{
+    Limits,
+    schema::{Mistake, Schema},
+};
 
 /// Longest name of a tool: what the wire protocols that carry tool calls accept.
 pub const MAX_TOOL_NAME: usize = 64;
@@ -20,8 +22,8 @@ pub(crate) struct Toolbox {
 
 struct Entry {
     tool: Arc<dyn Tool>,
-    parameters: Validator,
-    output: Option<Validator>,
+    parameters: Schema,
+    output: Option<Schema>,
 }
 
 impl Toolbox {
@@ -83,15 +85,14 @@ impl Toolbox {
 
     async fn checked_call(&self, call: &ToolCall, context: &ToolContext) -> Result<Value, ToolError> {
         let entry = self.tools.get(&call.name).ok_or_else(|| self.unknown(&call.name))?;
-        if let Err(error) = entry.parameters.validate(&call.arguments) {
-            let path = error.instance_path().to_string();
-            let message = format!("the arguments of `{}` are not valid: {error}", call.name);
+        if let Some(Mistake { path, text }) = mistake(&entry.parameters, &call.arguments) {
+            let message = format!("the arguments of `{}` are not valid: {text}", call.name);
             return Err(ToolError::new(ToolErrorKind::InvalidInput, message).at(path));
         }
         let value = entry.tool.call(call.arguments.clone(), context).await?;
-        if let Some(Err(error)) = entry.output.as_ref().map(|output| output.validate(&value)) {
-            let path = error.instance_path().to_string();
-            let message = format!("the result of `{}` does not satisfy its schema: {error}", call.name);
+        if let Some(Mistake { path, text }) = entry.output.as_ref().and_then(|output| mistake(output, &value))
+        {
+            let message = format!("the result of `{}` does not satisfy its schema: {text}", call.name);
             return Err(ToolError::new(ToolErrorKind::InvalidOutput, message).at(path));
         }
         Ok(value)
@@ -117,10 +118,16 @@ fn check_name(name: &str) -> Result<()> {
     )))
 }
 
-fn compile(tool: &str, what: &str, schema: &Value) -> Result<Validator> {
-    jsonschema::validator_for(schema).map_err(|error| {
-        Error::invalid_input(format!("the {what} schema of tool `{tool}` is not valid JSON Schema: {error}"))
-    })
+fn compile(tool: &str, what: &str, schema: &Value) -> Result<Schema> {
+    Schema::new(&format!("{what} schema of tool `{tool}`"), schema, false)
+}
+
+/// The first mistake of a value; one that cannot be found out in time is one.
+fn mistake(schema: &Schema, value: &Value) -> Option<Mistake> {
+    match schema.mistakes(value, 1) {
+        Ok(mistakes) => mistakes.into_iter().next(),
+        Err(error) => Some(Mistake { path: String::new(), text: error.to_string() }),
+    }
 }
 
 /// Replaces a result that is larger than the model is shown.

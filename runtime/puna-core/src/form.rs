@@ -7,7 +7,8 @@ use crate::{ToolChoice, tool::short_schema_of};
 /// How often a model is asked again unless told otherwise: what two reasons do not mend, a third rarely does.
 pub const DEFAULT_REPAIRS: u32 = 2;
 
-/// The form of an answer: JSON that satisfies a schema.
+/// The form of an answer: JSON that satisfies a schema, alone or in a code fence. Any other text around it is a mistake, for
+/// which the model is asked again.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct OutputForm {
     /// The JSON Schema, of draft 2020-12 unless it names another.

@@ -45,6 +45,20 @@ pub trait Embedder: Send + Sync {
     async fn embed_queries(&self, texts: &[String]) -> Result<Vec<Vec<f32>>> {
         self.embed(texts).await
     }
+
+    /// Tells this embedder's vectors from those of others: the same where texts get the same vectors. Whoever keeps
+    /// vectors keeps it beside them.
+    fn fingerprint(&self) -> String;
+
+    /// Where each of a text's tokens ends, in bytes and in order; none when the embedder does not tell. What its model
+    /// wants around them is not counted.
+    ///
+    /// # Errors
+    /// [`Internal`](crate::ErrorKind::Internal) when the tokenizer fails.
+    fn token_ends(&self, text: &str) -> Result<Option<Vec<usize>>> {
+        let _ = text;
+        Ok(None)
+    }
 }
 
 /// Tells how well texts answer a question, reading both together.

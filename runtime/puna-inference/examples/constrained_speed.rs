@@ -7,8 +7,9 @@
 //! ```
 //!
 //! Prints the median of each figure over the rounds. Every round measures the free and the constrained answers in turn, so
-//! that what else the machine does meets both. Guessing ahead is off. The call has
-//! arguments of few choices, as tools with enumerations have: names, keys and what stands between them are forced.
+//! that what else the machine does meets both. Guessing ahead is off. One call has arguments of few choices, as tools with
+//! enumerations have: names, keys and what stands between them are forced. The other's argument is a long text, of which
+//! nothing is. `tests/bench/constrained.py` makes the model, runs this, and says what is reached.
 
 use std::{error::Error, path::Path, time::Instant};
 
@@ -25,6 +26,13 @@ const BATCH: u32 = 8;
 
 /// What a call looks like to the engine: everything but two values has no choice.
 const CALL: &str = r#"{"name": "set_thermostat", "parameters": {"room": "(kitchen|bedroom|cellar)", "mode": "(heat|cool|off)", "fan": "automatic"}}"#;
+
+/// A call whose argument is a text that the model writes: before it, what it may be, and behind it.
+const MESSAGE: [&str; 3] = [
+    r#"{"name": "send_message", "parameters": {"channel": "(news|help)", "text": ""#,
+    "(?s:[^\"\\\\\\x00-\\x1f]{800,1000})",
+    r#"", "urgent": (true|false)}}"#,
+];
 
 struct Run {
     /// From the prompt's end to the last answer's, in milliseconds.
@@ -51,6 +59,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
             "title": { "type": "string" }, "count": { "type": "integer" } }, "required": ["title", "count"] },
     }));
     let call = Constraint::Regex(escape(CALL));
+    let [start, text, end] = MESSAGE;
+    let message = Constraint::Regex([&escape(start), text, &escape(end)].concat());
     let mut figures: [[Vec<f64>; NAMES.len()]; 2] = Default::default();
     for round in 0..=rounds {
         for (place, batch) in [1, BATCH].into_iter().enumerate() {
@@ -61,6 +71,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
             let longest = called.tokens.iter().map(Vec::len).max().unwrap_or_default();
             // As many steps as the call has tokens: what was written costs nothing.
             let plain = run(&model, round, batch, None, u32::try_from(longest)?).await?;
+            let written = run(&model, round, batch, Some(&message), 400).await?;
+            let longest = written.usage.iter().map(|usage| usage.completion_tokens).max();
+            let beside = run(&model, round, batch, None, u32::try_from(longest.unwrap_or_default())?).await?;
             if round == 0 {
                 continue;
             }
@@ -76,6 +89,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
                 speed(&called) / speed(&plain),
                 100.0 * sum(|usage| usage.forced_tokens as f64, &called)
                     / sum(|usage| usage.completion_tokens as f64, &called),
+                speed(&written) / speed(&beside),
+                sum(|usage| usage.completion_tokens as f64, &written) / f64::from(batch),
+                100.0 * sum(|usage| usage.forced_tokens as f64, &written)
+                    / sum(|usage| usage.completion_tokens as f64, &written),
                 1000.0 * masks(&held) / tokens(&held),
                 100.0 * (1.0 - waits(&held) / masks(&held)),
                 1000.0 * masks(&array) / tokens(&array),
@@ -93,12 +110,15 @@ async fn main() -> Result<(), Box<dyn Error>> {
 }
 
 /// What is told of a round.
-const NAMES: [&str; 9] = [
+const NAMES: [&str; 12] = [
     "free, tokens/s",
     "constrained prose over free",
     "constrained JSON over free",
     "a call over plain decoding of as many tokens",
     "forced tokens of the call, %",
+    "a call with a long text over plain decoding of as many tokens",
+    "tokens of that call",
+    "forced tokens of that call, %",
     "mask of prose, us a token",
     "of that hidden behind the model, %",
     "mask of JSON, us a token",

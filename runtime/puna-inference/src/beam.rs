@@ -1,6 +1,7 @@
 //! Beam search: several continuations at a time, of which the likeliest as a whole is the answer.
 
 use puna_core::{BeamOptions, Error, GenerateOptions, Result};
+use puna_text::Matcher;
 
 use crate::{cache::Cache, sampler::Sampler, score::logprobs};
 
@@ -18,7 +19,8 @@ pub(crate) struct Beams {
 
 /// The state of a search, as Hugging Face's `generate` does it with `num_beams`: of the continuations of all beams the
 /// likeliest go on; those that end are kept by the sum of their log-probabilities over `length ^ length_penalty`, as
-/// many as there are beams; it ends when nothing that goes on can become better than the worst of them.
+/// many as there are beams; it ends when nothing that goes on can become better than the worst of them. Where the answer
+/// must have a form, tokens that it does not allow have no likelihood; those of the others are as they were.
 pub(crate) struct BeamSearch {
     options: BeamOptions,
     eos: Vec<u32>,
@@ -33,6 +35,8 @@ struct Beam {
     tokens: Vec<u32>,
     score: f64,
     sampler: Sampler,
+    /// Follows the beam where it must have a form.
+    matcher: Option<Matcher>,
     row: usize,
 }
 
@@ -63,9 +67,15 @@ struct Candidate {
 }
 
 impl BeamSearch {
-    /// A search for an answer of up to so many tokens.
-    pub(crate) fn new(options: &BeamOptions, eos: &[u32], max_tokens: usize, sampler: Sampler) -> Self {
-        let first = Beam { tokens: Vec::new(), score: 0.0, sampler, row: 0 };
+    /// A search for an answer of up to so many tokens, of a form where there is a matcher.
+    pub(crate) fn new(
+        options: &BeamOptions,
+        eos: &[u32],
+        max_tokens: usize,
+        sampler: Sampler,
+        matcher: Option<Matcher>,
+    ) -> Self {
+        let first = Beam { tokens: Vec::new(), score: 0.0, sampler, matcher, row: 0 };
         Self {
             options: options.clone(),
             eos: eos.to_vec(),
@@ -85,14 +95,28 @@ impl BeamSearch {
         // So many that as many go on as there are beams, even where every one of them ends in every way.
         let kept = (1 + self.eos.len()).max(2) * beams;
         let mut candidates: Vec<Candidate> = Vec::new();
+        let mut stuck = None;
         for (parent, beam) in self.running.iter_mut().enumerate() {
             let scores = logprobs(logits(beam.row));
-            let scores = beam.sampler.adjust(&scores);
-            candidates.extend(likeliest(scores, kept).into_iter().map(|(token, score)| Candidate {
+            let mut scores = beam.sampler.adjust(&scores).to_vec();
+            match beam.matcher.as_mut().map(Matcher::mask).transpose() {
+                Ok(mask) => mask.into_iter().for_each(|mask| mask.apply(&mut scores)),
+                // The others may go on.
+                Err(error) => {
+                    stuck = Some(error);
+                    continue;
+                }
+            }
+            let possible =
+                likeliest(&scores, kept).into_iter().filter(|(_, score)| *score > f32::NEG_INFINITY);
+            candidates.extend(possible.map(|(token, score)| Candidate {
                 parent,
                 token,
                 score: beam.score + f64::from(score),
             }));
+        }
+        if let Some(error) = stuck.filter(|_| candidates.is_empty() && self.finished.is_empty()) {
+            return Err(error);
         }
         candidates.sort_by(|a, b| b.score.total_cmp(&a.score));
         candidates.truncate(kept);
@@ -102,9 +126,10 @@ impl BeamSearch {
         let mut open: Vec<Candidate> = Vec::new();
         let full = self.finished.len() == beams;
         for (rank, candidate) in candidates.iter().enumerate() {
-            let parent = &self.running[candidate.parent].tokens;
+            let Beam { tokens: parent, matcher, .. } = &self.running[candidate.parent];
             let ended = || -> Result<bool> {
                 Ok(length >= self.max_tokens
+                    || matcher.as_ref().is_some_and(Matcher::is_finished)
                     || self.eos.contains(&candidate.token)
                     || ends(&[&parent[..], &[candidate.token]].concat())?)
             };
@@ -125,17 +150,18 @@ impl BeamSearch {
         if !better || (full && self.options.early_stopping) {
             return Ok(Next::Done);
         }
-        Ok(self.continue_with(&open))
+        self.continue_with(&open)
     }
 
-    /// Makes these the beams that go on. The first child of each beam has its row, the others those of beams without
-    /// one.
-    fn continue_with(&mut self, open: &[Candidate]) -> Next {
+    /// Makes these the beams that go on, in as many rows from the first on. The first child of each beam has its row if
+    /// that is among them, the others those of beams without one.
+    fn continue_with(&mut self, open: &[Candidate]) -> Result<Next> {
         let mut taken = vec![false; self.running.len()];
         let mut rows = vec![None; open.len()];
         for (child, candidate) in open.iter().enumerate() {
-            if !std::mem::replace(&mut taken[candidate.parent], true) {
-                rows[child] = Some(self.running[candidate.parent].row);
+            let row = self.running[candidate.parent].row;
+            if row < open.len() && !std::mem::replace(&mut taken[candidate.parent], true) {
+                rows[child] = Some(row);
             }
         }
         let mut free =
@@ -154,12 +180,14 @@ impl BeamSearch {
             let Some(row) = row else { continue };
             let mut sampler = parent.sampler.clone();
             sampler.take(candidate.token);
+            let mut matcher = parent.matcher.clone();
+            matcher.as_mut().map_or(Ok(()), |matcher| matcher.commit(candidate.token))?;
             let grown = [&parent.tokens[..], &[candidate.token]].concat();
             tokens[row] = candidate.token;
-            next.push(Beam { tokens: grown, score: candidate.score, sampler, row });
+            next.push(Beam { tokens: grown, score: candidate.score, sampler, matcher, row });
         }
         self.running = next;
-        Next::Step { copies, tokens }
+        Ok(Next::Step { copies, tokens })
     }
 
     /// The best answer: of those that ended, else, of a search that was cut short, the likeliest so far.
@@ -251,7 +279,7 @@ mod tests {
                 length_penalty: case.length_penalty,
                 early_stopping: case.early_stopping,
             };
-            let mut search = BeamSearch::new(&options, &case.eos, case.max_tokens, sampler);
+            let mut search = BeamSearch::new(&options, &case.eos, case.max_tokens, sampler, None);
             // What each row's last token is; copied as keys and values would be.
             let mut rows = vec![case.first; case.beams as usize];
             while let Next::Step { copies, tokens } =

@@ -418,11 +418,6 @@ impl OnnxModel {
         if form.is_free() || !(explicit || self.constrain_calls) {
             return Ok(None);
         }
-        if request.options.beam.is_some() {
-            return Err(Error::invalid_input(
-                "`beam` does not hold an answer to a form yet; leave it out, or the tools and the constraint",
-            ));
-        }
         let compiler = match self.compiler() {
             // Calls are checked when they are made, too.
             Err(error) if !explicit => {

@@ -119,6 +119,17 @@ impl EncoderTokenizer {
             .collect()
     }
 
+    /// Where each token of a text ends, in bytes; what the model wants around a text is not counted.
+    ///
+    /// # Errors
+    /// [`Internal`](puna_core::ErrorKind::Internal) when the tokenizer itself fails.
+    pub fn ends(&self, text: &str) -> Result<Vec<usize>> {
+        let encoding = self.0.encode(text, false);
+        let encoding =
+            encoding.map_err(|error| Error::internal("the tokenizer failed").with_source(error))?;
+        Ok(encoding.get_offsets().iter().map(|(_, end)| *end).collect())
+    }
+
     /// The number of the token that fills rows up; 0 where the tokenizer does not say.
     pub fn padding(&self) -> u32 {
         ["[PAD]", "<pad>"].iter().find_map(|name| self.0.token_to_id(name)).unwrap_or(0)

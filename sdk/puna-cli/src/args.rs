@@ -58,6 +58,29 @@ pub(crate) struct DataArgs {
     pub data: Option<PathBuf>,
 }
 
+/// What a run asks of answers in place of what the agent says.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct FormArgs {
+    /// A file with the JSON Schema of the answer, in place of the agent's
+    #[arg(long, value_name = "FILE")]
+    schema: Option<PathBuf>,
+    /// Whether tools are called, in place of the agent's choice: auto, none, required (at first), or a tool's name
+    #[arg(long, value_name = "CHOICE")]
+    tool_choice: Option<puna::ToolChoice>,
+}
+
+impl FormArgs {
+    /// Puts into an agent's specification what was given.
+    pub(crate) fn apply(self, spec: &mut puna::AgentSpec) {
+        if let Some(file) = self.schema {
+            spec.output.schema = Some(puna::SchemaSpec::File(file));
+        }
+        if let Some(choice) = self.tool_choice {
+            spec.tool_choice = choice;
+        }
+    }
+}
+
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "\
 With a schema, standard output holds the answer's value alone, as one line of JSON, and the exit code is 7 when the
@@ -82,12 +105,8 @@ pub(crate) struct RunArgs {
     pub user: Option<String>,
     #[command(flatten)]
     pub data: DataArgs,
-    /// A file with the JSON Schema of the answer, in place of the agent's
-    #[arg(long, value_name = "FILE")]
-    pub schema: Option<PathBuf>,
-    /// Whether tools are called, in place of the agent's choice: auto, none, required (at first), or a tool's name
-    #[arg(long, value_name = "CHOICE")]
-    pub tool_choice: Option<puna::ToolChoice>,
+    #[command(flatten)]
+    pub form: FormArgs,
     /// Print events as JSON Lines instead of the answer's text
     #[arg(long)]
     pub json: bool,
@@ -105,6 +124,8 @@ pub(crate) struct ChatArgs {
     pub user: Option<String>,
     #[command(flatten)]
     pub data: DataArgs,
+    #[command(flatten)]
+    pub form: FormArgs,
 }
 
 #[derive(Debug, ClapArgs)]

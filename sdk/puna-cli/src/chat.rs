@@ -15,7 +15,8 @@ const HELP: &str = "\
 Ctrl-C stops an answer. A line that ends in \\ goes on in the next one.";
 
 pub(crate) async fn chat(args: args::ChatArgs) -> Result<ExitCode> {
-    let spec = AgentSpec::from_file(&args.agent)?;
+    let mut spec = AgentSpec::from_file(&args.agent)?;
+    args.form.apply(&mut spec);
     let (name, output) = (spec.name.clone(), spec.output.clone());
     let stack = run::open_stack(args.data.data)?;
     let agent = stack.agent(spec).build().await?;

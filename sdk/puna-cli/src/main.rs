@@ -71,7 +71,7 @@ fn start_logging(verbose: u8) {
     let fallback = match verbose {
         0 => "warn",
         1 => {
-            "warn,puna=debug,puna_agent=debug,puna_inference=debug,puna_plugins=debug,puna_store=debug,puna_memory=debug"
+            "warn,puna=debug,puna_agent=debug,puna_inference=debug,puna_plugins=debug,puna_store=debug,puna_memory=debug,puna_knowledge=debug"
         }
         _ => "trace",
     };

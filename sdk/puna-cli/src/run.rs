@@ -5,7 +5,7 @@ use std::{
 
 use puna::{
     AgentSpec, CancellationToken, Error, ErrorKind, Event, EventStream, Message, OutputSpec, Result,
-    RunOptions, SchemaSpec, Stack,
+    RunOptions, Stack,
 };
 
 use crate::{args, exit, render, setup};
@@ -15,12 +15,7 @@ const MAX_INPUT_BYTES: u64 = 16 << 20;
 
 pub(crate) async fn run(args: args::RunArgs) -> Result<ExitCode> {
     let mut spec = AgentSpec::from_file(&args.agent)?;
-    if let Some(file) = args.schema {
-        spec.output.schema = Some(SchemaSpec::File(file));
-    }
-    if let Some(choice) = args.tool_choice {
-        spec.tool_choice = choice;
-    }
+    args.form.apply(&mut spec);
     let input = input(args.input.as_deref())?;
     let session = args.session.clone().unwrap_or_else(|| crate::time::new_session_name(&spec.name));
     let output = spec.output.clone();

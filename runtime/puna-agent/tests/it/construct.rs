@@ -52,7 +52,7 @@ fn schemas_must_be_schemas() {
         check_refused(|options| options.tools = vec![tool("a", parameters)], not_object);
     }
     let broken = json!({"type": "object", "properties": {"b": {"type": "text"}}});
-    let message = "the parameters schema of tool `a` is not valid JSON Schema: \
+    let message = "the parameters schema of tool `a` is not valid at `/properties/b/type`: \
                    \"text\" is not valid under any of the schemas listed in the 'anyOf' keyword";
     check_refused(|options| options.tools = vec![tool("a", broken)], message);
 }

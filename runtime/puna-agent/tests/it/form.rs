@@ -1,6 +1,6 @@
 //! Turns whose answer must have a form, and whose calls are chosen.
 
-use puna_agent::{Agent, AgentOptions, RunOptions};
+use puna_agent::{Agent, AgentOptions, OutputSchema, RunOptions};
 use puna_core::{
     Constraint, ErrorKind, Event, Message, OutputForm, Record, Role, StopReason, ToolChoice, TurnForm,
     TurnOutcome,
@@ -226,6 +226,117 @@ async fn trees_are_fine() {
         options.output = Some(OutputForm::new(schema));
     });
     assert_eq!(outcome(&bench.run("go").await), &value(text));
+}
+
+/// Schemas whose check would take time that doubles with each level of a value: the check ends, and says why.
+#[tokio::test(start_paused = true)]
+async fn checks_that_would_take_for_ever_are_refused() {
+    let twice = |keyword: &str, reference: Value| {
+        let below = json!({"properties": {"x": reference}});
+        json!({"properties": {"x": reference}, keyword: [below, below, below]})
+    };
+    let schemas = [
+        twice("allOf", json!({"$ref": "#"})),
+        twice("anyOf", json!({"$ref": "#/$defs/none"})),
+        json!({"$ref": "#/$defs/a", "$defs": {"a": twice("allOf", json!({"$ref": "#/$defs/a"}))}}),
+        json!({"$ref": "#a", "$defs": {"a": {"$anchor": "a", "allOf": [
+            {"properties": {"x": {"$ref": "#a"}}}, {"additionalProperties": {"$ref": "#a"}},
+        ]}}}),
+        json!({"$dynamicRef": "#a", "$dynamicAnchor": "a", "allOf": [
+            {"properties": {"x": {"$dynamicRef": "#a"}}}, {"patternProperties": {"^x": {"$dynamicRef": "#a"}}},
+        ]}),
+        json!({"$id": "https://example.com/a", "oneOf": [
+            {"properties": {"x": {"$ref": "https://example.com/a"}}},
+            {"properties": {"x": {"$ref": "https://example.com/a"}}, "required": ["x", "y"]},
+        ]}),
+        json!({"if": {"properties": {"x": {"$ref": "#"}}}, "then": {"properties": {"x": {"$ref": "#"}}}}),
+        // Names of data and of definitions that look like keywords.
+        json!({"$ref": "#/properties/const", "properties": {"const": {
+            "not": {"not": {"properties": {"x": {"$ref": "#/properties/const"}}}},
+            "properties": {"x": {"$ref": "#/properties/const"}},
+        }}}),
+    ];
+    let text = (0..100).fold("7".to_owned(), |inner, _| format!("{{\"x\": {inner}}}"));
+    let mut refused = Vec::new();
+    for mut schema in schemas {
+        if schema.to_string().contains("/none") {
+            schema["$defs"] = json!({"none": schema.clone()});
+        }
+        // As it is, which anything satisfies, and with each level an object, which the innermost is not.
+        let mut strict: Value = serde_json::from_str(
+            &schema.to_string().replace(r#"{"properties""#, r#"{"type":"object","properties""#),
+        )
+        .expect("JSON");
+        strict["type"] = json!("object");
+        for schema in [schema, strict] {
+            let output = OutputSchema::new(&schema).unwrap_or_else(|error| panic!("{schema}: {error}"));
+            match output.read(&text).map_err(|error| (error.kind(), error.to_string())) {
+                Err((ErrorKind::InvalidInput, reason)) => refused.push(reason),
+                read => assert!(read.is_ok(), "{schema}: {read:?}"),
+            }
+        }
+    }
+    // What is wrong with these would take too long to tell.
+    assert!(refused.iter().filter(|reason| **reason == "it does not satisfy the schema").count() > 5);
+    let many = json!({"items": {"allOf": vec![json!({"type": "integer"}); 200]}});
+    let output = OutputSchema::new(&many).expect("a schema");
+    let error = output.read(&json!(vec![7; 100_000]).to_string()).expect_err("too much");
+    assert_eq!(error.kind(), ErrorKind::ResourceExhausted);
+    assert!(error.to_string().contains("more than 10000000 steps"), "{error}");
+    assert_eq!(output.read("[7, 7]").expect("a value"), json!([7, 7]), "what is checked in time still is");
+    // Data is data, whatever it looks like.
+    let data = json!({"enum": [{"$id": 1, "properties": {}}], "default": {"allOf": [{}]}});
+    OutputSchema::new(&data).expect("a schema").read(r#"{"$id": 1, "properties": {}}"#).expect("the value");
+    // A large answer is none that takes too long.
+    let items =
+        json!({"type": "array", "items": {"type": "object", "properties": {"n": {"type": "integer"}}}});
+    let answer = json!((0..100_000).map(|n| json!({"n": n})).collect::<Vec<_>>()).to_string();
+    OutputSchema::new(&items).expect("a schema").read(&answer).expect("the value");
+}
+
+/// JSON in a code fence is as good as alone; other text around it is not.
+#[tokio::test(start_paused = true)]
+async fn a_code_fence_is_taken_off() {
+    let json = "{\"city\": \"a ``` b\",\n \"nights\": [1]}";
+    let wanted: Value = serde_json::from_str(json).expect("JSON");
+    let output = OutputSchema::new(&schema()).expect("a schema");
+    for (text, read) in [
+        (format!("```json\n{json}\n```"), true),
+        (format!("\n ```JSON \r\n{json}```  \n"), true),
+        (format!("```\n{json}\n```"), true),
+        (format!("```json\n\n{json}\n"), true),
+        (json.to_owned(), true),
+        (format!("``\n{json}\n``"), false),
+        (format!("````json\n{json}\n````"), false),
+        (format!("```json\n{json}\n````"), false),
+        (format!("```json\n{json}\n``` Done."), false),
+        (format!("```json\n{json}\n```\n```json\n{json}\n```"), false),
+        (format!("```json\n{json}\n``"), true),
+        (format!("```json\n{json} x\n```"), false),
+        (format!("Here it is:\n```json\n{json}\n```"), false),
+        (format!("```{json}```"), false),
+        (format!("```json {json}```"), false),
+        ("```json\n```".to_owned(), false),
+        ("```".to_owned(), false),
+        ("`".to_owned(), false),
+        ("```json\n{\"city\": ```".to_owned(), false),
+        (format!("```a_name_that_is_too_long_for_one\n{json}\n```"), false),
+    ] {
+        let value = output.read(&text);
+        assert_eq!(value.is_ok(), read, "{text}: {value:?}");
+        value.into_iter().for_each(|value| assert_eq!(value, wanted, "{text}"));
+    }
+    // No repair is needed, the value is shown while it is written, and the record keeps what was said.
+    let fenced = format!("```json\n{json}\n```");
+    let bench = bench(&[("go", vec![say(&fenced)])], |_| {});
+    let events = bench.run("go").await;
+    assert_eq!(outcome(&events), &TurnOutcome::Answered { text: fenced, value: Some(wanted.clone()) });
+    assert!(refusals(&events).is_empty());
+    let mut shown = events.iter().filter_map(|event| match event {
+        Event::PartialOutput { value } => Some(value),
+        _ => None,
+    });
+    assert_eq!(shown.next_back(), Some(&wanted));
 }
 
 /// A process that dies at any append, before or after it is durable: the next one goes on in the turn's own form, even

@@ -2,10 +2,11 @@ use std::path::Path;
 
 use async_trait::async_trait;
 use puna_core::{Embedder, Result};
+use puna_text::EncoderTokenizer;
 use serde::Serialize;
 
 use super::{
-    EncoderOptions, EncoderStats,
+    EncoderOptions, EncoderStats, fingerprint,
     pooling::normalise,
     session::Wanted,
     worker::{Handle, Read},
@@ -16,6 +17,8 @@ use crate::{EncoderFolder, Runtime};
 pub struct OnnxEmbedder {
     folder: EncoderFolder,
     handle: Handle,
+    tokenizer: EncoderTokenizer,
+    fingerprint: String,
 }
 
 /// A text's vector, and what was read for it.
@@ -40,7 +43,10 @@ impl OnnxEmbedder {
     pub fn load(runtime: &Runtime, folder: &Path, options: &EncoderOptions) -> Result<Self> {
         let folder = EncoderFolder::open(folder, options.variant.as_deref())?;
         let handle = Handle::start(runtime, &folder, options, Wanted::Embedding)?;
-        Ok(Self { folder, handle })
+        let tokenizer = EncoderTokenizer::from_folder(&folder.path)?;
+        let limit = options.max_tokens.map_or(folder.max_tokens, |most| most.min(folder.max_tokens));
+        let fingerprint = fingerprint::of(&folder, &format!("{limit} {:?}", options.long))?;
+        Ok(Self { folder, handle, tokenizer, fingerprint })
     }
 
     /// What the folder's files say.
@@ -98,6 +104,14 @@ impl OnnxEmbedder {
 impl Embedder for OnnxEmbedder {
     fn dimension(&self) -> usize {
         self.handle.width
+    }
+
+    fn fingerprint(&self) -> String {
+        self.fingerprint.clone()
+    }
+
+    fn token_ends(&self, text: &str) -> Result<Option<Vec<usize>>> {
+        self.tokenizer.ends(text).map(Some)
     }
 
     async fn embed(&self, texts: &[String]) -> Result<Vec<Vec<f32>>> {

@@ -2,6 +2,7 @@
 
 mod classifier;
 mod embedder;
+mod fingerprint;
 mod pooling;
 mod queue;
 mod reranker;

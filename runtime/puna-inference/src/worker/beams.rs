@@ -16,7 +16,8 @@ impl Worker {
         let Task::Generate(generate) = &active.job.task else { return Ok(()) };
         let Some(options) = &generate.beam else { return Ok(()) };
         let eos = if generate.ignore_end { &[][..] } else { &self.eos };
-        let search = BeamSearch::new(options, eos, generate.max_tokens, generate.sampler.clone());
+        let matcher = generate.matcher.as_deref().cloned();
+        let search = BeamSearch::new(options, eos, generate.max_tokens, generate.sampler.clone(), matcher);
         let cache = self.graphs.new_cache(options.beams as usize, self.cache.budget());
         let mut beams = Box::new(Beams { search, cache, tokens: Vec::new() });
         let prompt = active.job.prompt.len();

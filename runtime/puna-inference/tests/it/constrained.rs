@@ -1,7 +1,7 @@
 //! Answers that must have a form: calls of tools, and JSON. What is generated is held against `jsonschema`, which the
 //! generator does not use.
 
-use std::fs;
+use std::{collections::HashSet, fs};
 
 use futures_util::{StreamExt, future::join_all};
 use jsonschema::{Draft, Validator};
@@ -10,6 +10,7 @@ use puna_core::{
     Model, ModelEvent, ModelStream, StopReason, ToolChoice, ToolSchema,
 };
 use puna_inference::{CompletionRequest, OnnxModel};
+use puna_text::Tokenizer;
 use serde_json::{Value, json};
 
 use crate::{answer, ask_with, bundled, load, load_with, read, toy::Toy};
@@ -106,15 +107,12 @@ async fn calls_are_valid_whatever_is_drawn() {
     assert!(free > 0 && called > 0, "{free} answers of free text, {called} calls");
 }
 
-/// Every schema of the suite that can be held, and those of the tools, from the model as it is and from nearly even
-/// chances for every token, as random weights give them.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_thousand_answers_satisfy_their_schemas() {
+/// Every schema of the suite that can be held, and those of the tools.
+fn schemas(model: &OnnxModel) -> Vec<Value> {
     let suite =
         concat!(env!("CARGO_MANIFEST_DIR"), "/../puna-text/tests/constraint/json_schema_test_suite.json");
     let suite: Vec<Value> =
         serde_json::from_str(&fs::read_to_string(suite).expect("the suite")).expect("JSON");
-    let model = load_with(&bundled(), |options| options.queue = 4096).expect("the model");
     let held = |schema: &Value| match model.unconstrained(schema) {
         Ok(left_out) => left_out.is_empty(),
         Err(error) => {
@@ -124,16 +122,61 @@ async fn a_thousand_answers_satisfy_their_schemas() {
     };
     let suite = suite.iter().map(|case| case["schema"].clone());
     let tools = tools().into_iter().map(|tool| tool.parameters);
-    let schemas: Vec<Value> = suite.chain(tools).filter(held).collect();
-    let mut finished = Vec::new();
-    for (temperature, seeds) in [(0.8, 1), (20.0, 6)] {
-        let runs = schemas.iter().flat_map(|schema| (0..seeds).map(move |seed| (schema, seed)));
-        let runs = runs.map(|(schema, seed)| run(&model, schema, seed, temperature));
-        finished.push(join_all(runs).await.into_iter().filter(|finished| *finished).count());
+    suite.chain(tools).filter(held).collect()
+}
+
+/// How many answers come to an end, all of which then satisfy their schemas; one for each schema and seed.
+async fn finished(model: &OnnxModel, schemas: &[Value], seeds: u64, temperature: f32) -> usize {
+    let runs = schemas.iter().flat_map(|schema| (0..seeds).map(move |seed| (schema, seed)));
+    let runs = runs.map(|(schema, seed)| run(model, schema, seed, temperature));
+    join_all(runs).await.into_iter().filter(|finished| *finished).count()
+}
+
+/// From the bundled model as it is, and with nearly even chances for every token.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_answers_satisfy_their_schemas() {
+    let model = load_with(&bundled(), |options| options.queue = 4096).expect("the model");
+    let schemas = schemas(&model);
+    let (as_it_is, even) =
+        (finished(&model, &schemas, 1, 0.8).await, finished(&model, &schemas, 6, 20.0).await);
+    println!(
+        "{as_it_is} of 1 seed and {even} of 6 seeds of even chances finished, {} schemas",
+        schemas.len()
+    );
+    assert!(as_it_is > 50 && as_it_is + even > 1_000, "{as_it_is} and {even} pairs of schema and seed");
+}
+
+/// From graphs of every architecture with random weights, whose tokens are bytes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_answers_of_random_weights_satisfy_their_schemas() {
+    let small = json!({
+        "vocab_size": 320, "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2,
+        "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 16, "max_position_embeddings": 512,
+        "bos_token_id": 300, "eos_token_id": 301, "pad_token_id": 302, "tie_word_embeddings": true,
+    });
+    let mut total = 0;
+    for shape in ["llama-3.2-1b", "mistral-7b", "qwen-2.5-0.5b", "qwen-3-0.6b", "phi-3-mini", "gemma-2-2b"] {
+        let text = puna_export::shape(shape).expect("a shape");
+        let mut config: serde_json::Map<_, _> = serde_json::from_str(text).expect("a configuration");
+        config.extend(small.as_object().expect("an object").clone());
+        let folder = tempfile::tempdir().expect("a folder");
+        let out = folder.path().join("model");
+        puna_export::random(
+            &json!(config).to_string(),
+            7,
+            &out,
+            &puna_export::ExportOptions::default(),
+            &|_| (),
+        )
+        .unwrap_or_else(|error| panic!("{shape}: {}", error.report()));
+        let model = load_with(&out, |options| options.queue = 4096).expect("the model");
+        let schemas = schemas(&model);
+        let finished = finished(&model, &schemas, 2, 1.0).await;
+        println!("{shape}: {finished} of {} answers finished", 2 * schemas.len());
+        assert!(finished > 100, "{shape}: {finished}");
+        total += finished;
     }
-    println!("{finished:?} pairs of {} schemas and 1 seed, and 6 seeds of even chances", schemas.len());
-    assert!(finished.iter().sum::<usize>() > 1_000, "{finished:?} pairs of schema and seed came to an end");
-    assert!(finished[0] > 50, "{finished:?}");
+    assert!(total > 1_000, "{total} pairs of schema and seed came to an end");
 }
 
 /// Whether an answer came to an end, which then satisfies its schema.
@@ -148,7 +191,7 @@ async fn run(model: &OnnxModel, schema: &Value, seed: u64, temperature: f32) -> 
     // Even chances seldom end a text by themselves.
     let ends = ["\"", "}", "]", "\"}"].map(|text| model.tokens(text).expect("tokens"));
     let logit_bias =
-        ends.iter().flatten().map(|token| (*token, if temperature > 1.0 { 100.0 } else { 0.0 })).collect();
+        ends.iter().flatten().map(|token| (*token, if temperature >= 1.0 { 100.0 } else { 0.0 })).collect();
     let constraint = Some(Constraint::JsonSchema(schema.clone()));
     let request =
         CompletionRequest { prompt, options, logit_bias, constraint, ..CompletionRequest::default() };
@@ -228,6 +271,95 @@ async fn in_whatever_way_it_is_computed() {
     }
 }
 
+/// Several answers to one request are computed together, and each has the form.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_choice_has_the_form() {
+    let model = load_with(&bundled(), |options| options.slots = 8).expect("the model");
+    let tools = tools();
+    let mut different = HashSet::new();
+    let mut finished = 0;
+    for (number, tool) in tools.iter().enumerate() {
+        let required =
+            request(&format!("Please use {}", tool.name), 100 * number as u64, ToolChoice::Required);
+        let mut schema = required.clone();
+        schema.tools = Vec::new();
+        schema.tool_choice = ToolChoice::Auto;
+        schema.constraint = Some(Constraint::JsonSchema(tool.parameters.clone()));
+        let held = model.unconstrained(&tool.parameters).expect("a schema").is_empty();
+        for request in [required, schema] {
+            let streams = model.choices(&request, 8).expect("choices");
+            let answers = join_all(streams.into_iter().map(read)).await;
+            for answer in answers {
+                let (text, completion) = answer.expect("an answer");
+                different.insert(format!("{:?}", completion.message));
+                if !request.tools.is_empty() {
+                    finished += calls(&completion, &tools).len();
+                } else if held && completion.stop == StopReason::EndOfTurn {
+                    let value: Value = serde_json::from_str(&text).expect("JSON");
+                    assert!(validator(&tool.parameters).is_valid(&value), "{text} is not of {}", tool.name);
+                    finished += 1;
+                }
+            }
+        }
+    }
+    assert!(finished > 100 && different.len() >= 80, "{finished} finished, {} different", different.len());
+}
+
+/// The likeliest answer of those that have the form: there are so few that none of them is dropped on the way.
+#[tokio::test(flavor = "multi_thread")]
+async fn beams_keep_to_the_form() {
+    let model = load(&bundled()).expect("the model");
+    let beam = |beams| Some(BeamOptions { beams, length_penalty: 0.0, ..BeamOptions::default() });
+    // Any of the tokens that end the bundled model's answers.
+    let tokenizer = Tokenizer::from_folder(&bundled()).expect("the tokenizer");
+    let ends = ["<|end_of_text|>", "<|eom_id|>", "<|eot_id|>"].map(|end| tokenizer.token_to_id(end));
+    let answers = ["yes, always", "no, never", "perhaps", "in Peru", "I am not sure", "7", "No."];
+    let start = model.tokens("").expect("tokens").len();
+    let mut chosen = HashSet::new();
+    for text in ["Is it so? ", "Where are llamas? ", "One two ", "My name is ", "The weather in "] {
+        let prompt = model.tokens(text).expect("tokens");
+        let mut likeliest = (f64::NEG_INFINITY, "");
+        for answer in answers {
+            for end in ends {
+                let end = [end.expect("a token")];
+                let tokens = [&prompt[..], &model.tokens(answer).expect("tokens")[start..], &end].concat();
+                let scores = model.score(&tokens, prompt.len(), 0, None).await.expect("scores");
+                let score = scores.iter().map(|score| score.logprob).sum();
+                if score > likeliest.0 {
+                    likeliest = (score, answer);
+                }
+            }
+        }
+        let constraint = Some(Constraint::Regex(answers.map(|answer| answer.replace('.', "\\.")).join("|")));
+        let options = GenerateOptions { max_tokens: Some(30), beam: beam(64), ..GenerateOptions::default() };
+        let request = CompletionRequest { prompt, options, constraint, ..CompletionRequest::default() };
+        let (found, completion) = read(model.complete(request).expect("a request")).await.expect("an answer");
+        assert_eq!((found.as_str(), completion.stop), (likeliest.1, StopReason::EndOfTurn), "{text}");
+        chosen.insert(found);
+    }
+    assert!(chosen.len() > 1, "{chosen:?}");
+
+    let tools = tools();
+    let mut finished = 0;
+    for tool in &tools {
+        let mut called = request(&format!("Please use {}", tool.name), 0, ToolChoice::Required);
+        called.options =
+            GenerateOptions { max_tokens: Some(150), beam: beam(4), ..GenerateOptions::default() };
+        finished += calls(&answer(&model, called.clone()).await.1, &tools).len();
+        called.tools = Vec::new();
+        called.tool_choice = ToolChoice::Auto;
+        called.constraint = Some(Constraint::JsonSchema(tool.parameters.clone()));
+        let (text, completion) = answer(&model, called).await;
+        let held = model.unconstrained(&tool.parameters).expect("a schema").is_empty();
+        if held && completion.stop == StopReason::EndOfTurn {
+            let value: Value = serde_json::from_str(&text).expect("JSON");
+            assert!(validator(&tool.parameters).is_valid(&value), "{text} is not of {}", tool.name);
+            finished += 1;
+        }
+    }
+    assert!(finished > tools.len(), "{finished} of {} answers", 2 * tools.len());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn expressions_and_grammars() {
     let model = load(&bundled()).expect("the model");
@@ -247,7 +379,6 @@ async fn expressions_and_grammars() {
 async fn what_cannot_be_held_is_told() {
     let model = load(&bundled()).expect("the model");
     let deep = (0..300).fold(json!({}), |inner, _| json!({"properties": {"a": inner}}));
-    let beam = Some(BeamOptions::default());
     let base = || request("Hello", 1, ToolChoice::Auto);
     let schema = |schema: Value| GenerateRequest {
         constraint: Some(Constraint::JsonSchema(schema)),
@@ -267,11 +398,6 @@ async fn what_cannot_be_held_is_told() {
             GenerateRequest { tools: Vec::new(), tool_choice: ToolChoice::Required, ..base() },
             ErrorKind::InvalidInput,
             "no tool",
-        ),
-        (
-            GenerateRequest { options: GenerateOptions { beam, ..Default::default() }, ..base() },
-            ErrorKind::InvalidInput,
-            "`beam`",
         ),
     ] {
         let error = model.generate(request).await.err().expect("an error");

@@ -4,13 +4,13 @@ use std::{io, sync::Arc};
 
 use minijinja::{
     Environment, Error, ErrorKind, State, Value, filters,
-    value::{Kwargs, Rest, StringInput, from_args},
+    value::{Kwargs, Rest, StringInput, ValueKind, from_args},
 };
 use minijinja_contrib::pycompat::unknown_method_callback;
 
 use super::{
     budget::Budget,
-    guard::{JOINED, MADE, READ},
+    guard::{JOINED, MADE, READ, SEEN},
 };
 use crate::python_json;
 
@@ -25,6 +25,11 @@ pub(super) fn add(environment: &mut Environment<'_>, budget: &Arc<Budget>) {
 
     let budget = charged();
     environment.add_filter(READ, move |value: Value| budget.read(&value).map(|_| value));
+    let budget = charged();
+    environment.add_filter(SEEN, move |value: Value| match value.kind() {
+        ValueKind::String => budget.read(&value).map(|_| value),
+        _ => Ok(value),
+    });
     let budget = charged();
     environment.add_filter(MADE, move |value: Value| budget.made(value, false));
     let budget = charged();

@@ -22,6 +22,9 @@ use minijinja::{
 /// Charges for a value that is read.
 pub(super) const READ: &str = ":read";
 
+/// Charges for a text that is looked through, and for nothing else: characters are counted from an end of it.
+pub(super) const SEEN: &str = ":seen";
+
 /// Charges for a new value whose items were there before.
 pub(super) const JOINED: &str = ":joined";
 
@@ -32,24 +35,23 @@ pub(super) const MADE: &str = ":made";
 /// walked by recursion.
 const MAX_NESTING: u32 = 1000;
 
-/// Filters and tests that look at no more than the outside of a value.
-const SHALLOW: [&str; 16] = [
-    "length",
-    "count",
-    "first",
-    "last",
-    "default",
-    "d",
+/// Filters that look at no more than the outside of a value.
+const SHALLOW_FILTERS: [&str; 6] = ["length", "count", "first", "last", "default", "d"];
+
+/// Tests that do.
+const SHALLOW_TESTS: [&str; 12] = [
     "defined",
     "undefined",
     "none",
     "string",
+    "number",
     "mapping",
     "sequence",
     "iterable",
     "boolean",
     "true",
     "false",
+    "integer",
 ];
 
 /// A template's tree with charges.
@@ -206,6 +208,14 @@ impl Guard {
         }
     }
 
+    /// An expression of which the outside is read, or a text.
+    fn outside<'a>(&self, node: &Expr<'a>) -> Expr<'a> {
+        match self.result(node) {
+            guarded if is_path(node) => charge(SEEN, Some(guarded), node.span()),
+            guarded => guarded,
+        }
+    }
+
     /// An expression that is kept, tested or iterated over.
     fn result<'a>(&self, node: &Expr<'a>) -> Expr<'a> {
         let kind = match node {
@@ -269,7 +279,7 @@ impl Guard {
                 Expr::IfExpr(Spanned::new(guarded, node.span()))
             }
             Expr::Filter(node) => {
-                let part = if SHALLOW.contains(&node.name) { Self::result } else { Self::operand };
+                let part = if SHALLOW_FILTERS.contains(&node.name) { Self::outside } else { Self::operand };
                 let guarded = Filter {
                     name: node.name,
                     expr: node.expr.as_ref().map(|value| part(self, value)),
@@ -278,7 +288,7 @@ impl Guard {
                 Expr::Filter(Spanned::new(guarded, node.span()))
             }
             Expr::Test(node) => {
-                let part = if SHALLOW.contains(&node.name) { Self::result } else { Self::operand };
+                let part = if SHALLOW_TESTS.contains(&node.name) { Self::result } else { Self::operand };
                 let guarded = Test {
                     name: node.name,
                     expr: part(self, &node.expr),
@@ -292,7 +302,7 @@ impl Guard {
             }
             Expr::GetItem(node) => {
                 let guarded = GetItem {
-                    expr: self.result(&node.expr),
+                    expr: self.outside(&node.expr),
                     subscript_expr: self.operand(&node.subscript_expr),
                 };
                 Expr::GetItem(Spanned::new(guarded, node.span()))

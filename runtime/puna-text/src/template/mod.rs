@@ -247,7 +247,7 @@ fn run(
     environment.set_fuel(Some(MAX_INSTRUCTIONS));
     filters::add(&mut environment, budget);
     environment.add_function("raise_exception", raise_exception);
-    environment.add_function("strftime_now", move |format: String| strftime(&format, now));
+    environment.add_function("strftime_now", move |format: &str| strftime(format, now));
     let program = program(source)?;
     let mut text = String::new();
     Vm::new(&environment).eval(

@@ -257,7 +257,7 @@ fn templates_that_are_wrong_are_refused_in_time() {
 }
 
 /// Templates that grow without end, and the start of each's error. `x` doubles in a loop of `DOUBLING`.
-const BOMBS: [(&str, &str); 62] = [
+const BOMBS: [(&str, &str); 66] = [
     ("{% for i in range(99) %}{% set ns.x = ns.x ~ ns.x %}{% endfor %}", "a value of more"),
     ("{% for i in range(99) %}{% set ns.x = ns.x + ns.x %}{% endfor %}", "a value of more"),
     ("{% for i in range(99) %}{% set ns.x = ns.x * 2 %}{% endfor %}", "a value of more"),
@@ -362,6 +362,22 @@ const BOMBS: [(&str, &str); 62] = [
     ("{% set a = [ns] %}{% set ns.a = a %}{{ ns | tojson }}", "a namespace"),
     ("{{ strftime_now('%9999999999Y') }}", ""),
     ("{{ strftime_now('%Y' * 999) }}", "at most 256 bytes"),
+    (
+        "{% set x = 'x' * 9000000 %}{% for i in range(99999) %}{% if x[-1] %}{% endif %}{% endfor %}",
+        "reads too much",
+    ),
+    (
+        "{% set x = 'x' * 9000000 %}{% for i in range(99999) %}{% if x | length %}{% endif %}{% endfor %}",
+        "reads too much",
+    ),
+    (
+        "{% set x = '%Y' * 4000000 %}{% for i in range(99999) %}{{ strftime_now(x) }}{% endfor %}",
+        "at most 256 bytes",
+    ),
+    (
+        "{% set x = range(99999) | list %}{% for i in range(99999) %}{% if x | string %}{% endif %}{% endfor %}",
+        "reads too much",
+    ),
 ];
 
 /// Most memory that a process may have taken that renders one of the bombs: what a template may make, and some thirty

@@ -4,8 +4,10 @@ use puna_core::Content;
 use puna_text::{Dialect, Parsed, ParsedEvent, ToolCallParser};
 
 /// What pieces of a text give: the text shown, the arguments told of every call, and the parts.
-fn parse<'a>(dialect: Dialect, pieces: impl Iterator<Item = &'a str>) -> (String, Vec<String>, Vec<Content>) {
-    let mut parser = ToolCallParser::new(dialect, "call_");
+fn parse<'a>(
+    mut parser: ToolCallParser,
+    pieces: impl Iterator<Item = &'a str>,
+) -> (String, Vec<String>, Vec<Content>) {
     let (mut shown, mut told) = (String::new(), Vec::new());
     let mut take = |parsed: Parsed| {
         for event in parsed.events {
@@ -25,11 +27,16 @@ fn parse<'a>(dialect: Dialect, pieces: impl Iterator<Item = &'a str>) -> (String
     (shown, told, parts)
 }
 
-/// Whole and by characters the same; what was told on the way is what the parts hold.
+/// Whole and by characters the same; what was told on the way is what the parts hold. So for any tools and for these.
 pub fn check(dialect: Dialect, text: &str) {
+    check_with(|| ToolCallParser::new(dialect, "call_"), text);
+    check_with(|| ToolCallParser::with_tools(dialect, "call_", ["f", "get"]), text);
+}
+
+fn check_with(parser: impl Fn() -> ToolCallParser, text: &str) {
     let characters: Vec<String> = text.chars().map(String::from).collect();
-    let whole = parse(dialect, std::iter::once(text));
-    assert_eq!(parse(dialect, characters.iter().map(String::as_str)), whole);
+    let whole = parse(parser(), std::iter::once(text));
+    assert_eq!(parse(parser(), characters.iter().map(String::as_str)), whole);
     let (shown, told, parts) = whole;
     assert_eq!(shown, parts.iter().filter_map(Content::as_text).collect::<String>());
     let calls = parts.iter().filter(|part| part.as_text().is_none());

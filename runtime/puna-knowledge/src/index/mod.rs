@@ -1,0 +1,19 @@
+//! What is searched: vectors and words of every chunk, in memory. All of it comes from the store and can be made again.
+
+mod distance;
+mod keyword;
+mod rows;
+mod terms;
+mod vector;
+
+pub(crate) use self::distance::Vectors;
+pub use self::{
+    distance::Precision,
+    vector::{Metric, Scan},
+};
+pub(crate) use self::{
+    keyword::{KeywordIndex, Posting},
+    rows::{Row, RowSet, Rows},
+    terms::terms,
+    vector::VectorIndex,
+};
