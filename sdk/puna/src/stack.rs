@@ -201,7 +201,7 @@ impl Stack {
             let facts = stack.facts()?;
             match long_term.search {
                 FactSearch::Keyword => Ok(facts),
-                FactSearch::Hybrid => facts.with_embedder(stack.embedder()?, provision::DEFAULT_EMBEDDER),
+                FactSearch::Hybrid => facts.with_embedder(stack.embedder()?),
             }
         });
         let defaults = LongTermOptions::default();

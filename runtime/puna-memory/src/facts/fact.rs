@@ -196,7 +196,7 @@ pub enum Remembered {
         /// The fact.
         new: Fact,
         /// The other.
-        old: Fact,
+        old: Box<Fact>,
     },
 }
 

@@ -69,12 +69,12 @@ impl Facts {
         Self { store, embedder: None }
     }
 
-    /// The same, found by their meaning too. `model` names the embedder's model: vectors of another one are made anew when
-    /// they are needed.
+    /// The same, found by their meaning too. Vectors of another [fingerprint](Embedder::fingerprint) are made anew when they
+    /// are needed.
     ///
     /// # Errors
     /// [`InvalidInput`](ErrorKind::InvalidInput) for an embedder whose vectors are too long for the store.
-    pub fn with_embedder(mut self, embedder: Arc<dyn Embedder>, model: &str) -> Result<Self> {
+    pub fn with_embedder(mut self, embedder: Arc<dyn Embedder>) -> Result<Self> {
         let bytes = 4 + 4 * embedder.dimension();
         if bytes > MAX_VALUE_BYTES {
             return Err(Error::invalid_input(format!(
@@ -82,7 +82,7 @@ impl Facts {
                 embedder.dimension()
             )));
         }
-        let named = format!("{model}\0{}", embedder.dimension());
+        let named = format!("{}\0{}", embedder.fingerprint(), embedder.dimension());
         let fingerprint = crc32fast::hash(named.as_bytes()).to_be_bytes();
         self.embedder = Some(Named { embedder, fingerprint });
         Ok(self)
@@ -157,7 +157,7 @@ impl Facts {
             old.superseded_by = old.superseded_by.or_else(|| Some(fact.id.clone()));
             // What is not searched needs no vector.
             let batch = put(batch, &prefix, &old)?.remove(VECTORS, &key(&prefix, &old.id));
-            Ok((batch, Remembered::Replaced { new: fact, old }))
+            Ok((batch, Remembered::Replaced { new: fact, old: Box::new(old) }))
         })
         .await
     }

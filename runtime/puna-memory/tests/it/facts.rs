@@ -38,15 +38,25 @@ fn new(subject: &str, text: &str) -> NewFact {
 }
 
 /// Counts letters: sentences of the same letters are alike, and nothing else.
-#[derive(Default)]
 struct Letters {
+    name: &'static str,
     embedded: AtomicUsize,
+}
+
+impl Letters {
+    fn new(name: &'static str) -> Arc<Self> {
+        Arc::new(Self { name, embedded: AtomicUsize::default() })
+    }
 }
 
 #[async_trait]
 impl Embedder for Letters {
     fn dimension(&self) -> usize {
         26
+    }
+
+    fn fingerprint(&self) -> String {
+        self.name.to_owned()
     }
 
     async fn embed(&self, texts: &[String]) -> Result<Vec<Vec<f32>>, Error> {
@@ -111,8 +121,7 @@ fn a_fact_is_known_once() {
     block_on(async {
         let store = Arc::new(store(folder.path()));
         let words = Facts::new(store.clone());
-        let letters =
-            Facts::new(store).with_embedder(Arc::new(Letters::default()), "letters").expect("facts");
+        let letters = Facts::new(store).with_embedder(Letters::new("letters")).expect("facts");
         let first = words.remember(&ada(), new("Ada", "likes green tea.")).await.expect("a fact");
         assert!(matches!(first, Remembered::Added(_)));
         for same in [new("ada", "Likes  green tea"), new(" Ada ", "likes green tea!")] {
@@ -170,7 +179,7 @@ fn a_fact_that_holds_no_longer_is_kept_and_not_found() {
         assert_eq!(before.superseded_by.as_ref(), Some(&now.id));
         assert!(before.valid_to_ms >= Some(old.valid_from_ms));
         assert_eq!(found(&facts, &ada(), "Where does Ada live? In Paris?").await, ["lives in Rome"]);
-        assert_eq!(facts.list(&ada(), false).await.expect("a list"), [now.clone()]);
+        assert_eq!(facts.list(&ada(), false).await.expect("a list"), vec![now.clone()]);
         assert_eq!(facts.list(&ada(), true).await.expect("a list").len(), 2);
         // And back again: the old one is not taken for the new one.
         let back = NewFact { replaces: Some(now.id.clone()), ..new("Ada", "lives in Paris") };
@@ -178,7 +187,7 @@ fn a_fact_that_holds_no_longer_is_kept_and_not_found() {
         assert_eq!(found(&facts, &ada(), "Ada").await, ["lives in Paris"]);
         // Of a fact that says what another says already, that one takes the place; however alike they are, what replaces
         // and what is replaced are two.
-        let letters = facts.clone().with_embedder(Arc::new(Letters::default()), "letters").expect("facts");
+        let letters = facts.clone().with_embedder(Letters::new("letters")).expect("facts");
         let other = FactScope::of_user("other");
         let red = letters
             .remember(&other, new("x", "the colour is dark red"))
@@ -252,13 +261,14 @@ fn meaning_finds_what_words_do_not_and_follows_the_model() {
         let words = Facts::new(store.clone());
         words.remember(&ada(), new("a", "listen")).await.expect("a fact");
         assert!(found(&words, &ada(), "silent").await.is_empty());
-        let embedder = Arc::new(Letters::default());
-        for model in ["letters", "letters", "other letters"] {
-            let facts = Facts::new(store.clone()).with_embedder(embedder.clone(), model).expect("facts");
-            assert_eq!(found(&facts, &ada(), "silent").await, ["listen"], "{model}");
+        let (letters, others) = (Letters::new("letters"), Letters::new("other letters"));
+        for embedder in [&letters, &letters, &others] {
+            let facts = Facts::new(store.clone()).with_embedder(embedder.clone()).expect("facts");
+            assert_eq!(found(&facts, &ada(), "silent").await, ["listen"], "{}", embedder.name);
         }
         // A question each time, and the fact once for each model.
-        assert_eq!(embedder.embedded.load(Ordering::Relaxed), 3 + 2);
+        let embedded = [&letters, &others].map(|embedder| embedder.embedded.load(Ordering::Relaxed));
+        assert_eq!(embedded, [2 + 1, 1 + 1]);
     });
 }
 
@@ -267,8 +277,7 @@ fn no_scope_sees_another() {
     let folder = tempfile::tempdir().expect("a folder");
     block_on(async {
         let store = Arc::new(store(folder.path()));
-        let facts =
-            Facts::new(store.clone()).with_embedder(Arc::new(Letters::default()), "l").expect("facts");
+        let facts = Facts::new(store.clone()).with_embedder(Letters::new("letters")).expect("facts");
         let name = |text: &str| Some(text.to_owned());
         let scopes: Vec<FactScope> = [
             (name("a"), None),
@@ -503,8 +512,8 @@ fn what_is_forgotten_leaves_the_disk() {
     let folder = tempfile::tempdir().expect("a folder");
     block_on(async {
         let store = store(folder.path());
-        let embedder = Arc::new(Letters::default());
-        let facts = Facts::new(Arc::new(store.clone())).with_embedder(embedder.clone(), "l").expect("facts");
+        let embedder = Letters::new("letters");
+        let facts = Facts::new(Arc::new(store.clone())).with_embedder(embedder.clone()).expect("facts");
         let conversations = Conversations::new(Arc::new(store.clone()));
         // A session whose summary tells the secret too, and a fork of it.
         let summary = |text: &str| Record::HistorySummarized {
