@@ -7,6 +7,7 @@ mod encoders;
 mod export;
 mod files;
 mod kill;
+mod knowledge;
 mod memory;
 mod model;
 mod plugin;

@@ -4,7 +4,7 @@ use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
 use crate::encode::{ClassifyArgs, EmbedArgs, RerankArgs};
 use crate::model::{adapter::AdapterArgs, compare::CompareArgs, export::ExportArgs, random::RandomArgs};
-use crate::{memory::MemoryArgs, store::StoreArgs};
+use crate::{eval::EvalArgs, knowledge::KnowledgeArgs, memory::MemoryArgs, store::StoreArgs};
 
 /// Runs agents: a Llama in process, tools as sandboxed WebAssembly, conversations that last.
 #[derive(Debug, Parser)]
@@ -29,6 +29,10 @@ pub(crate) enum Command {
     Memory(MemoryArgs),
     /// Check, export, import, measure and compact the data folder
     Store(StoreArgs),
+    /// Add documents to knowledge bases and search them
+    Knowledge(KnowledgeArgs),
+    /// Measure how good something is
+    Eval(EvalArgs),
     /// Check an agent's YAML
     Validate(ValidateArgs),
     /// Print the JSON Schema of agent.yaml, for editors

@@ -7,8 +7,10 @@ mod args;
 mod chat;
 mod doctor;
 mod encode;
+mod eval;
 mod exit;
 mod generate;
+mod knowledge;
 mod memory;
 mod model;
 mod plugin;
@@ -52,6 +54,8 @@ async fn dispatch(command: args::Command) -> puna::Result<ExitCode> {
         Command::Sessions(args) => sessions::sessions(args).await,
         Command::Memory(args) => memory::memory(args).await,
         Command::Store(args) => store::store(args).await,
+        Command::Knowledge(args) => knowledge::knowledge(args).await,
+        Command::Eval(args) => eval::eval(args).await,
         Command::Validate(args) => spec::validate(&args),
         Command::Schema => spec::schema(),
         Command::Doctor(args) => doctor::doctor(args).await,

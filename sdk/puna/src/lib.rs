@@ -54,10 +54,11 @@ pub use puna_agent::{
 pub use puna_core::*;
 pub use puna_export as export;
 pub use puna_inference as inference;
+pub use puna_knowledge as knowledge;
 pub use puna_memory as memory;
 pub use puna_memory::{Branch, Conversations};
 pub use puna_plugins as plugins;
-pub use puna_spec::{AgentSpec, ByteSize, OutputSpec, SchemaSpec};
+pub use puna_spec::{AgentSpec, ByteSize, OutputSpec, SchemaSpec, Span as Duration};
 pub use puna_store as store;
 pub use setup::SetupProgress;
 pub use stack::{AgentBuilder, Stack, StackBuilder, check_plugins};

@@ -10,6 +10,7 @@ use puna_core::{
     Embedder, Error, ErrorKind, Journal, Memory, Model, Result, SessionSummary, Tool, ToolSchema,
 };
 use puna_inference::{CompanionUse, EncoderOptions, FolderOptions, LoadOptions, OnnxModel, provision};
+use puna_knowledge::Knowledge;
 use puna_memory::{
     Conversations, EphemeralJournal, Facts, Forget, Forgotten, LongTermMemory, LongTermOptions, MemoryScope,
 };
@@ -25,6 +26,9 @@ pub(crate) const DATA_VARIABLE: &str = "PUNA_DATA_DIR";
 /// The store's folder within the data folder.
 pub(crate) const STORE_FOLDER: &str = "store";
 
+/// The folder of knowledge bases' indexes within the data folder. They can be made again from the store.
+const INDEX_FOLDER: &str = "indexes";
+
 /// Is told what takes long.
 pub(crate) type OnSetup = Arc<dyn Fn(SetupProgress) + Send + Sync>;
 
@@ -39,6 +43,7 @@ struct Inner {
     locks: SessionLocks,
     /// Opened when first needed: an agent that keeps nothing leaves the data folder alone.
     store: Mutex<Option<SledStore>>,
+    knowledge: Mutex<Option<Knowledge>>,
     /// Loaded models: agents with the same model and settings share one.
     models: Mutex<HashMap<(PathBuf, LoadOptions), Arc<OnnxModel>>>,
     /// The default embedding model, once it is loaded.
@@ -95,6 +100,7 @@ impl StackBuilder {
             plugins,
             locks: SessionLocks::default(),
             store: Mutex::default(),
+            knowledge: Mutex::default(),
             models: Mutex::default(),
             embedder: Mutex::default(),
             ephemeral: Arc::default(),
@@ -170,6 +176,19 @@ impl Stack {
     /// Those of [`store`](Self::store).
     pub fn conversations(&self) -> Result<Conversations> {
         Ok(Conversations::new(Arc::new(self.store()?)))
+    }
+
+    /// The knowledge bases in the data folder, which this process then holds.
+    ///
+    /// # Errors
+    /// Those of [`store`](Self::store).
+    pub fn knowledge(&self) -> Result<Knowledge> {
+        let mut knowledge = self.0.knowledge.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(open) = &*knowledge {
+            return Ok(open.clone());
+        }
+        let indexes = self.0.data_dir.join(INDEX_FOLDER);
+        Ok(knowledge.insert(Knowledge::new(Arc::new(self.store()?), Some(indexes))).clone())
     }
 
     /// The facts in the data folder, found by their words; see [`Facts::with_embedder`] for their meaning.

@@ -37,7 +37,8 @@ const ADAPTER: &str = r#"{"peft_type": "LORA", "r": 2, "lora_alpha": 4}"#;
 fn safetensors(tensors: &[(&str, &str, usize)]) -> Vec<u8> {
     let (mut fields, mut end) = (Vec::new(), 0);
     for (name, shape, count) in tensors {
-        let begin = std::mem::replace(&mut end, end + count * 4);
+        let begin = end;
+        end += count * 4;
         fields.push(format!(r#""{name}":{{"dtype":"F32","shape":{shape},"data_offsets":[{begin},{end}]}}"#));
     }
     let header = format!("{{{}}}", fields.join(","));
