@@ -9,8 +9,9 @@ use std::{
 use puna_core::{BeamOptions, DryOptions, GenerateOptions};
 
 use crate::{
-    AgentLimits, AgentSpec, CompanionPolicy, Diagnostic, Diagnostics, HistoryPolicy, MAX_FILE_BYTES,
-    MemorySpec, ModelSpec, PluginLimits, PluginSpec, Version,
+    AgentLimits, AgentSpec, CompanionPolicy, Diagnostic, Diagnostics, FactScope, FactSearch, HistoryPolicy,
+    LongTermSpec, MAX_FILE_BYTES, MemorySpec, ModelSpec, PluginLimits, PluginSpec, SummaryFallback,
+    SummarySpec, Version,
     diagnostic::lines,
     node::{self, Kind, Node, Place, quote},
     spec::MAX_NAME_CHARS,
@@ -374,15 +375,69 @@ impl Decoder<'_> {
     fn memory(&mut self, node: &Node) -> Option<MemorySpec> {
         let mut f = self.fields(node, "`memory`")?;
         let default = MemorySpec::default();
-        let words = [("drop_oldest_turns", HistoryPolicy::DropOldestTurns), ("error", HistoryPolicy::Error)];
+        let words = [
+            ("drop_oldest_turns", HistoryPolicy::DropOldestTurns),
+            ("error", HistoryPolicy::Error),
+            ("summarize", HistoryPolicy::Summarize),
+        ];
+        let summary = f.take("summary");
+        let stated = f.take("history");
+        let history = self.optional(stated, |d, n| d.word(n, &words));
         let memory = MemorySpec {
             conversation: self
                 .optional(f.take("conversation"), Self::boolean)
                 .unwrap_or(default.conversation),
-            history: self.optional(f.take("history"), |d, n| d.word(n, &words)).unwrap_or(default.history),
+            history: history.unwrap_or(default.history),
+            summary: self.optional(summary, Self::summary),
+            long_term: self.optional(f.take("long_term"), Self::long_term),
         };
         self.finish(f);
+        if let Some(summary) = summary
+            && history.map_or(stated.is_none(), |history| history != HistoryPolicy::Summarize)
+        {
+            let help = Some("set `history: summarize`, or leave `summary` out".to_owned());
+            self.report_help(
+                summary.place,
+                "`summary` says how to summarise, and nothing is summarised",
+                help,
+            );
+        }
         Some(memory)
+    }
+
+    fn long_term(&mut self, node: &Node) -> Option<LongTermSpec> {
+        let mut f = self.fields(node, "`memory.long_term`")?;
+        let default = LongTermSpec::default();
+        let scopes = [
+            ("user_and_agent", FactScope::UserAndAgent),
+            ("user", FactScope::User),
+            ("agent", FactScope::Agent),
+        ];
+        let searches = [("hybrid", FactSearch::Hybrid), ("keyword", FactSearch::Keyword)];
+        let long_term = LongTermSpec {
+            scope: self.optional(f.take("scope"), |d, n| d.word(n, &scopes)).unwrap_or_default(),
+            search: self.optional(f.take("search"), |d, n| d.word(n, &searches)).unwrap_or_default(),
+            tools: self.optional(f.take("tools"), Self::boolean).unwrap_or(default.tools),
+            extract: self.optional(f.take("extract"), Self::boolean).unwrap_or(default.extract),
+            recall_tokens: self.optional(f.take("recall_tokens"), |d, n| {
+                d.parsed(n, "a whole number of tokens, 0 for none")
+            }),
+            ttl: self.optional(f.take("ttl"), Self::unit),
+        };
+        self.finish(f);
+        Some(long_term)
+    }
+
+    fn summary(&mut self, node: &Node) -> Option<SummarySpec> {
+        let mut f = self.fields(node, "`memory.summary`")?;
+        let words =
+            [("drop_oldest_turns", SummaryFallback::DropOldestTurns), ("error", SummaryFallback::Error)];
+        let summary = SummarySpec {
+            max_tokens: self.optional(f.take("max_tokens"), Self::count),
+            fallback: self.optional(f.take("fallback"), |d, n| d.word(n, &words)).unwrap_or_default(),
+        };
+        self.finish(f);
+        Some(summary)
     }
 
     fn limits(&mut self, node: &Node) -> Option<AgentLimits> {

@@ -76,8 +76,9 @@ mod values;
 pub use diagnostic::{Diagnostic, Diagnostics};
 pub use grants::{DatabaseRule, FolderRule, Grant, HttpRule, SecretRule};
 pub use spec::{
-    AgentLimits, AgentSpec, CompanionPolicy, HistoryPolicy, MAX_NAME_CHARS, MemorySpec, ModelSpec,
-    OutputSpec, PluginLimits, PluginSpec, SchemaSpec, Version,
+    AgentLimits, AgentSpec, CompanionPolicy, FactScope, FactSearch, HistoryPolicy, LongTermSpec,
+    MAX_NAME_CHARS, MemorySpec, ModelSpec, OutputSpec, PluginLimits, PluginSpec, SchemaSpec, SummaryFallback,
+    SummarySpec, Version,
 };
 pub use units::{ByteSize, Span};
 

@@ -57,6 +57,7 @@ pub use puna_core::*;
 pub use puna_export as export;
 pub use puna_inference as inference;
 pub use puna_knowledge as knowledge;
+pub use puna_memory as memory;
 pub use puna_memory::{Branch, Conversations};
 pub use puna_plugins as plugins;
 pub use puna_spec::{AgentSpec, ByteSize, Grant, OutputSpec, SchemaSpec, Span as Duration};

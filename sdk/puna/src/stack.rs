@@ -5,13 +5,17 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use puna_agent::{Agent, AgentOptions, HistoryPolicy, Limits, SessionLocks};
-use puna_core::{Embedder, Error, ErrorKind, Journal, Model, Result, SessionSummary, Tool, ToolSchema};
+use puna_agent::{Agent, AgentOptions, HistoryPolicy, Limits, SessionLocks, SummaryFallback, SummaryOptions};
+use puna_core::{
+    Embedder, Error, ErrorKind, Journal, Memory, Model, Result, SessionSummary, Tool, ToolSchema,
+};
 use puna_inference::{CompanionUse, EncoderOptions, FolderOptions, LoadOptions, OnnxModel, provision};
 use puna_knowledge::Knowledge;
-use puna_memory::{Conversations, EphemeralJournal};
+use puna_memory::{
+    Conversations, EphemeralJournal, Facts, Forget, Forgotten, LongTermMemory, LongTermOptions, MemoryScope,
+};
 use puna_plugins::{HostOptions, PluginHost};
-use puna_spec::{AgentSpec, CompanionPolicy, ModelSpec};
+use puna_spec::{AgentSpec, CompanionPolicy, FactSearch, ModelSpec};
 use puna_store::{SledStore, StoreOptions};
 
 use crate::{SetupProgress, output, plugin_setup::LateModel};
@@ -187,6 +191,56 @@ impl Stack {
         Ok(knowledge.insert(Knowledge::new(Arc::new(self.store()?), Some(indexes))).clone())
     }
 
+    /// The facts in the data folder, found by their words; see [`Facts::with_embedder`] for their meaning.
+    ///
+    /// # Errors
+    /// Those of [`store`](Self::store).
+    pub fn facts(&self) -> Result<Facts> {
+        Ok(Facts::new(Arc::new(self.store()?)))
+    }
+
+    /// Forgets facts and what was made of what was said, see [`puna_memory::forget`].
+    ///
+    /// # Errors
+    /// Those of [`puna_memory::forget`].
+    pub async fn forget(&self, what: &Forget, sessions: bool) -> Result<Forgotten> {
+        puna_memory::forget(&self.facts()?, &self.conversations()?, what, sessions).await
+    }
+
+    /// The long-term memory that a spec describes, if it does; its tools are added to the others.
+    async fn memory(
+        &self,
+        spec: &AgentSpec,
+        model: &Arc<dyn Model>,
+        tools: &mut Vec<Arc<dyn Tool>>,
+    ) -> Result<Option<Arc<dyn Memory>>> {
+        let Some(long_term) = spec.memory.long_term else { return Ok(None) };
+        let stack = self.clone();
+        let facts = blocking(move || {
+            let facts = stack.facts()?;
+            match long_term.search {
+                FactSearch::Keyword => Ok(facts),
+                FactSearch::Hybrid => facts.with_embedder(stack.embedder()?),
+            }
+        });
+        let defaults = LongTermOptions::default();
+        let options = LongTermOptions {
+            scope: match long_term.scope {
+                puna_spec::FactScope::UserAndAgent => MemoryScope::UserAndAgent,
+                puna_spec::FactScope::User => MemoryScope::User,
+                puna_spec::FactScope::Agent => MemoryScope::Agent,
+            },
+            recall_tokens: long_term.recall_tokens.unwrap_or(defaults.recall_tokens),
+            extract: long_term.extract,
+            ttl: long_term.ttl.map(|ttl| ttl.0),
+        };
+        let memory = LongTermMemory::new(facts.await?, Arc::clone(model), options);
+        if long_term.tools {
+            tools.extend(memory.tools(&spec.name));
+        }
+        Ok(Some(Arc::new(memory)))
+    }
+
     /// Writes a conversation as JSON Lines.
     ///
     /// # Errors
@@ -345,8 +399,11 @@ impl AgentBuilder {
         plugin_tools.append(&mut tools);
         // A file's path is as good a name as any.
         let adapter = spec.model.adapter.as_ref().map(|file| file.display().to_string());
-        let model = match model {
-            Some(model) => model,
+        let (model, memory) = match model {
+            Some(model) => {
+                let memory = stack.memory(&spec, &model, &mut plugin_tools).await?;
+                (model, memory)
+            }
             None => {
                 let (shared, model) = (stack.clone(), spec.model.clone());
                 let named = adapter.clone();
@@ -363,11 +420,13 @@ impl AgentBuilder {
                 {
                     (stack.0.on_setup)(SetupProgress::Line(line));
                 }
+                let shared: Arc<dyn Model> = Arc::clone(&model) as _;
+                let memory = stack.memory(&spec, &shared, &mut plugin_tools).await?;
                 if spec.model.warm_start {
                     let schemas: Vec<_> = plugin_tools.iter().map(|tool| tool.schema().clone()).collect();
                     stack.warm_start(&model, &spec.instructions, &schemas, adapter.as_deref()).await?;
                 }
-                model
+                (shared, memory)
             }
         };
         late_model.set(&model);
@@ -386,6 +445,7 @@ impl AgentBuilder {
         let mut options = AgentOptions::new(spec.name, model, journal);
         options.instructions = spec.instructions;
         options.adapter = adapter;
+        options.memory = memory;
         options.tools = plugin_tools;
         options.tool_choice = spec.tool_choice;
         options.parallel_tool_calls = spec.parallel_tool_calls;
@@ -395,9 +455,21 @@ impl AgentBuilder {
         options.history = match spec.memory.history {
             puna_spec::HistoryPolicy::DropOldestTurns => HistoryPolicy::DropOldestTurns,
             puna_spec::HistoryPolicy::Error => HistoryPolicy::Error,
+            puna_spec::HistoryPolicy::Summarize => HistoryPolicy::Summarize(summary_options(&spec.memory)),
         };
         options.locks = stack.0.locks.clone();
         Agent::new(options)
+    }
+}
+
+fn summary_options(memory: &puna_spec::MemorySpec) -> SummaryOptions {
+    let (summary, defaults) = (memory.summary.unwrap_or_default(), SummaryOptions::default());
+    SummaryOptions {
+        max_tokens: summary.max_tokens.map_or(defaults.max_tokens, |tokens| tokens.get()),
+        fallback: match summary.fallback {
+            puna_spec::SummaryFallback::DropOldestTurns => SummaryFallback::DropOldestTurns,
+            puna_spec::SummaryFallback::Error => SummaryFallback::Error,
+        },
     }
 }
 

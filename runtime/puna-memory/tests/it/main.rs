@@ -1,5 +1,6 @@
 //! Sessions: the same rules for those on disk and those in memory.
 
+mod facts;
 mod fork;
 mod journal;
 mod kill;

@@ -8,9 +8,9 @@ use proptest::{
 };
 use puna_core::{BeamOptions, DryOptions, GenerateOptions, ToolChoice};
 use puna_spec::{
-    AgentLimits, AgentSpec, ByteSize, CompanionPolicy, DatabaseRule, FolderRule, Grant, HistoryPolicy,
-    HttpRule, MemorySpec, ModelSpec, OutputSpec, PluginLimits, PluginSpec, SchemaSpec, SecretRule, Span,
-    Version,
+    AgentLimits, AgentSpec, ByteSize, CompanionPolicy, DatabaseRule, FactScope, FactSearch, FolderRule,
+    Grant, HistoryPolicy, HttpRule, LongTermSpec, MemorySpec, ModelSpec, OutputSpec, PluginLimits,
+    PluginSpec, SchemaSpec, SecretRule, Span, SummaryFallback, SummarySpec, Version,
 };
 use serde_json::{Map, Value, json};
 
@@ -204,9 +204,30 @@ fn spec() -> impl Strategy<Value = AgentSpec> {
             parallel_calls,
         },
     );
-    let history = select(vec![HistoryPolicy::DropOldestTurns, HistoryPolicy::Error]);
-    let memory =
-        (any::<bool>(), history).prop_map(|(conversation, history)| MemorySpec { conversation, history });
+    let history =
+        select(vec![HistoryPolicy::DropOldestTurns, HistoryPolicy::Error, HistoryPolicy::Summarize]);
+    let fallback = select(vec![SummaryFallback::DropOldestTurns, SummaryFallback::Error]);
+    let summary = (count(), fallback).prop_map(|(max_tokens, fallback)| SummarySpec { max_tokens, fallback });
+    let scope = select(vec![FactScope::UserAndAgent, FactScope::User, FactScope::Agent]);
+    let search = select(vec![FactSearch::Hybrid, FactSearch::Keyword]);
+    let long_term = (scope, search, any::<(bool, bool, Option<u32>)>(), span()).prop_map(
+        |(scope, search, (tools, extract, recall_tokens), ttl)| LongTermSpec {
+            scope,
+            search,
+            tools,
+            extract,
+            recall_tokens,
+            ttl,
+        },
+    );
+    let memory = (any::<bool>(), history, option::of(summary), option::of(long_term)).prop_map(
+        |(conversation, history, summary, long_term)| MemorySpec {
+            conversation,
+            history,
+            summary: summary.filter(|_| history == HistoryPolicy::Summarize),
+            long_term,
+        },
+    );
     let tools = (tools(), tool_choice(), any::<bool>());
     (head, model, tools, memory, limits, output()).prop_map(
         |((name, description, instructions), model, tools, memory, limits, output)| {
