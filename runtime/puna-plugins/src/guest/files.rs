@@ -65,7 +65,7 @@ impl files::Host for GuestState {
     }
 
     async fn stat(&mut self, path: String) -> wasmtime::Result<Result<Entry, types::Error>> {
-        Ok(self.on_path(path, false, |dir, path| entry_of(dir, path)).await)
+        Ok(self.on_path(path, false, entry_of).await)
     }
 
     async fn read(
