@@ -60,7 +60,7 @@ pub use puna_knowledge as knowledge;
 pub use puna_memory as memory;
 pub use puna_memory::{Branch, Conversations};
 pub use puna_plugins as plugins;
-pub use puna_spec::{AgentSpec, ByteSize, Grant, OutputSpec, SchemaSpec, Span as Duration};
+pub use puna_spec::{AgentSpec, ByteSize, Grant, OutputSpec, SchemaSpec, Span as Duration, value_of_yaml};
 pub use puna_store as store;
 pub use setup::SetupProgress;
 pub use stack::{AgentBuilder, Stack, StackBuilder};

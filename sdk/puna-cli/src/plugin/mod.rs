@@ -1,3 +1,6 @@
+mod new;
+mod test;
+
 use std::{path::Path, process::ExitCode};
 
 use puna::{
@@ -16,9 +19,13 @@ use crate::{
 
 pub(crate) async fn plugin(args: PluginArgs) -> Result<ExitCode> {
     match args.command {
+        PluginCommand::New { name, lang, folder } => new::new(lang, &name, folder)?,
         PluginCommand::Build { folder, check: false, json } => build(&folder, json)?,
         PluginCommand::Build { folder, check: true, json } => check(&folder, json)?,
         PluginCommand::Inspect { component, json } => inspect(&component, json)?,
+        PluginCommand::Test { path, component, json } => {
+            test::test(&path, component.as_deref(), json).await?
+        }
         PluginCommand::Call { component, function, arguments, grants, config } => {
             call(&component, &function, &arguments, &grants, config.as_deref()).await?;
         }
