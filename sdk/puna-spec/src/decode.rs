@@ -105,6 +105,7 @@ impl Decoder<'_> {
         let tools = self.optional(f.take("tools"), Self::tools).unwrap_or_default();
         let tool_choice = self.optional(f.take("tool_choice"), Self::tool_choice).unwrap_or_default();
         let parallel_tool_calls = self.optional(f.take("parallel_tool_calls"), Self::boolean).unwrap_or(true);
+        let knowledge = self.optional(f.take("knowledge"), Self::knowledge).unwrap_or_default();
         let memory = self.optional(f.take("memory"), Self::memory).unwrap_or_default();
         let limits = self.optional(f.take("limits"), Self::limits).unwrap_or_default();
         let output = self.optional(f.take("output"), Self::output).unwrap_or_default();
@@ -118,6 +119,7 @@ impl Decoder<'_> {
             tools,
             tool_choice,
             parallel_tool_calls,
+            knowledge,
             memory,
             limits,
             output,
@@ -382,7 +384,7 @@ fn is_device(text: &str) -> bool {
 /// What [`is_name`] wants, for messages.
 const NAME_FORM: &str = "1 to 64 letters, digits, `-` and `_`";
 
-fn is_name(text: &str) -> bool {
+pub(crate) fn is_name(text: &str) -> bool {
     (1..=MAX_NAME_CHARS).contains(&text.len())
         && text.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'_' || c == b'-')
 }

@@ -26,6 +26,12 @@
 //!     grants: [clock]                           # without it, nothing
 //! tool_choice: auto                             # or none, required, { named: calculate }
 //! parallel_tool_calls: true
+//! knowledge:
+//!   - name: handbook                            # the model gets the tool `search_handbook`
+//!     sources: ["../docs/**/*.md"]              # without it, what `puna knowledge add` put there
+//!     size: 200
+//!     results: 5
+//!     budget: 1000
 //! memory: { conversation: true, history: drop_oldest_turns }
 //! limits: { steps: 8, tokens: 4096, time: 2m, tool_time: 500ms, parallel_calls: 4 }
 //! output:
@@ -66,6 +72,7 @@
 mod decode;
 mod diagnostic;
 mod environment;
+mod knowledge;
 mod node;
 mod output;
 mod spec;
@@ -74,8 +81,8 @@ mod values;
 
 pub use diagnostic::{Diagnostic, Diagnostics};
 pub use spec::{
-    AgentLimits, AgentSpec, CompanionPolicy, Grant, HistoryPolicy, MAX_NAME_CHARS, MemorySpec, ModelSpec,
-    OutputSpec, PluginLimits, PluginSpec, SchemaSpec, Version,
+    AgentLimits, AgentSpec, CompanionPolicy, Grant, HistoryPolicy, KnowledgeMode, KnowledgeSpec,
+    MAX_NAME_CHARS, MemorySpec, ModelSpec, OutputSpec, PluginLimits, PluginSpec, SchemaSpec, Version,
 };
 pub use units::{ByteSize, Span};
 

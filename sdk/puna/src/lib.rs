@@ -40,6 +40,7 @@
 mod doctor;
 mod embedder;
 mod function_tool;
+mod knowledge_tool;
 mod output;
 mod setup;
 mod stack;
@@ -47,6 +48,7 @@ mod stack;
 pub use doctor::{AgentReport, Doctor, Finding, Folder, Machine, StoreReport, doctor};
 pub use embedder::{default_embedder, default_embedder_folder};
 pub use function_tool::tool;
+pub use knowledge_tool::SearchTool;
 pub use output::{check_output, read_schema};
 pub use puna_agent::{
     Agent, EventStream, Limits, OutputSchema, PartialJson, RunOptions, TypedStream, Unfinished,
@@ -57,7 +59,9 @@ pub use puna_inference as inference;
 pub use puna_knowledge as knowledge;
 pub use puna_memory::{Branch, Conversations};
 pub use puna_plugins as plugins;
-pub use puna_spec::{AgentSpec, ByteSize, OutputSpec, SchemaSpec, Span as Duration};
+pub use puna_spec::{
+    AgentSpec, ByteSize, KnowledgeMode, KnowledgeSpec, OutputSpec, SchemaSpec, Span as Duration,
+};
 pub use puna_store as store;
 pub use setup::SetupProgress;
 pub use stack::{AgentBuilder, Stack, StackBuilder, check_plugins};

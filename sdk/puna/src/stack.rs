@@ -187,6 +187,11 @@ impl Stack {
         Ok(knowledge.insert(Knowledge::new(Arc::new(self.store()?), Some(indexes))).clone())
     }
 
+    /// Tells whoever asked to be told.
+    pub(crate) fn told(&self, step: SetupProgress) {
+        (self.0.on_setup)(step);
+    }
+
     /// Writes a conversation as JSON Lines.
     ///
     /// # Errors
@@ -406,6 +411,9 @@ impl AgentBuilder {
             plugin_tools.extend(stack.plugin_tools(plugin).await?);
         }
         plugin_tools.append(&mut tools);
+        for knowledge in &spec.knowledge {
+            plugin_tools.push(stack.search_tool(knowledge).await?);
+        }
         // A file's path is as good a name as any.
         let adapter = spec.model.adapter.as_ref().map(|file| file.display().to_string());
         let model = match model {
@@ -464,7 +472,9 @@ impl AgentBuilder {
 }
 
 /// Runs what waits for disk or processor off the async threads.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
     tokio::task::spawn_blocking(work)
         .await
         .map_err(|error| Error::internal("a blocking task broke").with_source(error))?

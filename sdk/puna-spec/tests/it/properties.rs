@@ -3,8 +3,8 @@ use std::{num::NonZeroU32, time::Duration};
 use proptest::{collection::vec, option, prelude::*, sample::select};
 use puna_core::{BeamOptions, DryOptions, GenerateOptions, ToolChoice};
 use puna_spec::{
-    AgentLimits, AgentSpec, ByteSize, CompanionPolicy, Grant, HistoryPolicy, MemorySpec, ModelSpec,
-    OutputSpec, PluginLimits, PluginSpec, SchemaSpec, Span, Version,
+    AgentLimits, AgentSpec, ByteSize, CompanionPolicy, Grant, HistoryPolicy, KnowledgeMode, KnowledgeSpec,
+    MemorySpec, ModelSpec, OutputSpec, PluginLimits, PluginSpec, SchemaSpec, Span, Version,
 };
 use serde_json::{Map, Value, json};
 
@@ -164,10 +164,10 @@ fn spec() -> impl Strategy<Value = AgentSpec> {
     let history = select(vec![HistoryPolicy::DropOldestTurns, HistoryPolicy::Error]);
     let memory =
         (any::<bool>(), history).prop_map(|(conversation, history)| MemorySpec { conversation, history });
-    let tools = (tools(), tool_choice(), any::<bool>());
+    let tools = (tools(), tool_choice(), any::<bool>(), knowledge());
     (head, model, tools, memory, limits, output()).prop_map(
         |((name, description, instructions), model, tools, memory, limits, output)| {
-            let (tools, tool_choice, parallel_tool_calls) = tools;
+            let (tools, tool_choice, parallel_tool_calls, knowledge) = tools;
             AgentSpec {
                 version: Version,
                 name,
@@ -177,12 +177,28 @@ fn spec() -> impl Strategy<Value = AgentSpec> {
                 tools,
                 tool_choice,
                 parallel_tool_calls,
+                knowledge,
                 memory,
                 limits,
                 output,
             }
         },
     )
+}
+
+/// Names are numbered, so that none stands twice.
+fn knowledge() -> impl Strategy<Value = Vec<KnowledgeSpec>> {
+    let mode = option::of(select(vec![KnowledgeMode::Hybrid, KnowledgeMode::Vector, KnowledgeMode::Keyword]));
+    let results = option::of((1..=100_u32).prop_map(|results| NonZeroU32::new(results).expect("above 0")));
+    let base = (option::of(text()), vec(path(), 0..3), option::of(path()), count(), mode, results, count());
+    vec(base, 0..3).prop_map(|bases| {
+        let bases = bases.into_iter().enumerate();
+        let base = |(at, (description, sources, model, size, mode, results, budget))| {
+            let name = format!("base-{at}");
+            KnowledgeSpec { name, description, sources, model, size, mode, results, budget }
+        };
+        bases.map(base).collect()
+    })
 }
 
 fn tool_choice() -> impl Strategy<Value = ToolChoice> {
