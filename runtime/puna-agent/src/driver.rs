@@ -7,9 +7,9 @@ use std::{
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use puna_core::{
     CancellationToken, Error, ErrorKind, Event, Message, RecalledFact, Record, Result, StopReason, ToolCall,
-    ToolContext, ToolResult, TurnForm, TurnOutcome,
+    ToolContext, ToolReport, ToolReports, ToolResult, TurnForm, TurnOutcome,
 };
-use tokio::time::Instant;
+use tokio::{sync::mpsc, time::Instant};
 
 use crate::{
     Action, Conversation, HistoryPolicy, OutputSchema, PendingCall,
@@ -275,6 +275,8 @@ impl Driver {
         let _cancel_dropped_calls = cancel.clone().drop_guard();
         let mut interrupted = pin!(interrupted(self.cancel.clone(), self.deadline));
         let mut running = FuturesUnordered::new();
+        // Bounded by what tools may report; a full channel would make a guest wait for whoever reads the events.
+        let (reports, mut reported) = mpsc::unbounded_channel();
         loop {
             while running.len() < agent.limits.parallel_calls
                 && let Some(call) = waiting.pop_front()
@@ -282,15 +284,24 @@ impl Driver {
                 self.emitter.emit(Event::ToolStarted { call: call.clone() }).await;
                 let (turn, user) = (self.turn()?.id.clone(), self.turn()?.user.clone());
                 let place = (self.session.clone(), turn, user);
-                running.push(perform(&agent, place, call, cancel.child_token()));
+                let reports = reports_of(&call, reports.clone());
+                running.push(perform(&agent, place, call, cancel.child_token(), reports));
             }
             let ended = tokio::select! {
                 // Results first: one that is there when the turn is interrupted is recorded.
                 biased;
                 ended = running.next() => ended,
+                Some(event) = reported.recv() => {
+                    self.emitter.emit(event).await;
+                    continue;
+                }
                 () = &mut interrupted => return Ok(()),
             };
             let Some((result, elapsed_ms)) = ended else { return Ok(()) };
+            // What the call said comes before its end.
+            while let Ok(event) = reported.try_recv() {
+                self.emitter.emit(event).await;
+            }
             self.settle(result, elapsed_ms).await?;
         }
     }
@@ -366,15 +377,30 @@ pub(crate) async fn interrupted(cancel: CancellationToken, deadline: Option<Inst
     }
 }
 
+/// What a call reports, as events.
+fn reports_of(call: &ToolCall, events: mpsc::UnboundedSender<Event>) -> ToolReports {
+    let call_id = call.id.clone();
+    ToolReports::to(move |report| {
+        let call_id = call_id.clone();
+        let event = match report {
+            ToolReport::Progress { done, message } => Event::ToolProgress { call_id, done, message },
+            ToolReport::Attachment { name, media } => Event::ToolAttachment { call_id, name, media },
+        };
+        // Nobody listens any more when the turn is over.
+        let _ = events.send(event);
+    })
+}
+
 async fn perform(
     agent: &Inner,
     (session, turn, user): (String, String, Option<String>),
     call: ToolCall,
     cancel: CancellationToken,
+    reports: ToolReports,
 ) -> (ToolResult, f64) {
     let start = Instant::now();
     let deadline = start.checked_add(agent.limits.call_time).map(Instant::into_std);
-    let context = ToolContext { call_id: call.id.clone(), session, turn, user, deadline, cancel };
+    let context = ToolContext { call_id: call.id.clone(), session, turn, user, deadline, cancel, reports };
     let result = agent.toolbox.perform(&call, context, &agent.limits).await;
     (result, start.elapsed().as_secs_f64() * 1000.0)
 }

@@ -1,7 +1,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{Message, RecalledFact, StopReason, ToolCall, ToolResult, Usage};
+use crate::{Media, Message, RecalledFact, StopReason, ToolCall, ToolResult, Usage};
 
 /// What an agent reports while it works on a turn, in order: a `turn_started`, then steps, then a
 /// `turn_finished`; a stream that ends without it ended with an error. A run that first goes on with a
@@ -104,6 +104,24 @@ pub enum Event {
     ToolStarted {
         /// The call.
         call: ToolCall,
+    },
+    /// A tool call tells how far it is.
+    ToolProgress {
+        /// The call's id.
+        call_id: String,
+        /// A share from 0 to 1, where it is known.
+        done: Option<f32>,
+        /// In words for the user.
+        message: String,
+    },
+    /// A tool call left bytes for the user or the host; its result names them to the model. They are not kept.
+    ToolAttachment {
+        /// The call's id.
+        call_id: String,
+        /// A file's name.
+        name: String,
+        /// The bytes, in line.
+        media: Media,
     },
     /// A tool call ended and its result is durable.
     ToolFinished {

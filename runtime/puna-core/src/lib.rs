@@ -34,4 +34,4 @@ pub use model::{
     ModelInfo, ModelStream, StopReason, TokenScore, ToolCallDelta, ToolChoice, Usage,
 };
 pub use tokio_util::sync::CancellationToken;
-pub use tool::{Tool, ToolContext, ToolError, ToolErrorKind, ToolSchema};
+pub use tool::{Tool, ToolContext, ToolError, ToolErrorKind, ToolReport, ToolReports, ToolSchema};

@@ -241,6 +241,11 @@ pub(crate) enum PluginCommand {
         json: bool,
     },
     /// Call one function of a component
+    #[command(after_help = "\
+Examples:
+  puna plugin call plugins/datetime/datetime.wasm current_time '{\"place\": \"Seoul\"}' --grant clock
+  puna plugin call notes.wasm search '{\"text\": \"llama\"}' --grant 'files: {notes: {path: ./notes}}'
+  puna plugin call fetch.wasm fetch '{\"url\": \"https://example.com\"}' --grant 'http: [https://example.com]'")]
     Call {
         /// The component
         component: PathBuf,
@@ -248,9 +253,12 @@ pub(crate) enum PluginCommand {
         function: String,
         /// The arguments: a JSON object
         arguments: String,
-        /// Allow what the plugin asks for; can be repeated
+        /// Allow what the plugin asks for, as an agent's file has it; can be repeated
         #[arg(long = "grant", value_name = "GRANT")]
         grants: Vec<String>,
+        /// The plugin's configuration: JSON
+        #[arg(long, value_name = "JSON")]
+        config: Option<String>,
     },
 }
 

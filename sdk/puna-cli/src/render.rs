@@ -69,6 +69,13 @@ impl Renderer {
             Event::ToolStarted { call } if self.output.show_tools => {
                 self.note(&format!("→ {}({})", call.name, cut(&call.arguments.to_string())))
             }
+            Event::ToolProgress { done, message, .. } if self.output.show_tools => {
+                let share = done.map(|done| format!("{:.0} % ", done * 100.0)).unwrap_or_default();
+                self.note(&format!("  {share}{}", cut(message)));
+            }
+            Event::ToolAttachment { name, media, .. } => {
+                self.note(&format!("  {} ({})", cut(name), cut(&media.media_type)));
+            }
             Event::ToolFinished { result, elapsed_ms } if self.output.show_tools => {
                 let text = match &result.outcome {
                     ToolOutcome::Success { value } => cut(&value.to_string()),

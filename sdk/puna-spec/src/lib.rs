@@ -66,6 +66,7 @@
 mod decode;
 mod diagnostic;
 mod environment;
+mod grants;
 mod node;
 mod output;
 mod spec;
@@ -73,8 +74,9 @@ mod units;
 mod values;
 
 pub use diagnostic::{Diagnostic, Diagnostics};
+pub use grants::{DatabaseRule, FolderRule, Grant, HttpRule, SecretRule};
 pub use spec::{
-    AgentLimits, AgentSpec, CompanionPolicy, FactScope, FactSearch, Grant, HistoryPolicy, LongTermSpec,
+    AgentLimits, AgentSpec, CompanionPolicy, FactScope, FactSearch, HistoryPolicy, LongTermSpec,
     MAX_NAME_CHARS, MemorySpec, ModelSpec, OutputSpec, PluginLimits, PluginSpec, SchemaSpec, SummaryFallback,
     SummarySpec, Version,
 };

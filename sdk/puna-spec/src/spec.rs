@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::{ByteSize, Diagnostics, Span, decode, environment};
+use crate::{ByteSize, Diagnostics, Grant, Span, decode, environment};
 
 /// Longest name of an agent or a function, in characters: it is part of keys, file names and prompts.
 pub const MAX_NAME_CHARS: usize = 64;
@@ -184,18 +184,16 @@ pub struct PluginSpec {
     /// What the plugin may do beyond computing; nothing unless it stands here.
     #[serde(default)]
     pub grants: Vec<Grant>,
+    /// The plugin's configuration, as its manifest describes it.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub config: Value,
+    /// How often an instance is used again: faster for a plugin that takes long to start, and what it keeps in memory
+    /// goes from call to call. Without it, never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reuse: Option<NonZeroU32>,
     /// What a call may use up; a limit that is not given has the host's default.
     #[serde(default)]
     pub limits: PluginLimits,
-}
-
-/// Something a plugin can be allowed to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-#[non_exhaustive]
-pub enum Grant {
-    /// Read the wall clock.
-    Clock,
 }
 
 /// What a plugin's call may use up.
@@ -208,9 +206,27 @@ pub struct PluginLimits {
     /// Time of one call, instantiation included.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time: Option<Span>,
+    /// Time of one call on a processor.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu: Option<Span>,
     /// Size of a result.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub result: Option<ByteSize>,
+    /// Requests of one call.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub http_requests: Option<NonZeroU32>,
+    /// What the requests of one call send and receive.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub http_bytes: Option<ByteSize>,
+    /// What one call reads and writes of files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file_bytes: Option<ByteSize>,
+    /// Tokens that one call has the model generate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generate_tokens: Option<NonZeroU32>,
+    /// Rows that one statement gives.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sql_rows: Option<NonZeroU32>,
 }
 
 /// What is remembered.
@@ -420,6 +436,7 @@ impl AgentSpec {
         }
         for tool in &mut spec.tools {
             tool.plugin = folder.join(&tool.plugin);
+            tool.grants.iter_mut().for_each(|grant| grant.resolve(folder));
         }
         Ok(spec)
     }

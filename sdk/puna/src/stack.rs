@@ -14,11 +14,11 @@ use puna_knowledge::Knowledge;
 use puna_memory::{
     Conversations, EphemeralJournal, Facts, Forget, Forgotten, LongTermMemory, LongTermOptions, MemoryScope,
 };
-use puna_plugins::{Grants, HostOptions, Inspection, PluginHost};
-use puna_spec::{AgentSpec, CompanionPolicy, FactSearch, ModelSpec, PluginSpec};
+use puna_plugins::{HostOptions, PluginHost};
+use puna_spec::{AgentSpec, CompanionPolicy, FactSearch, ModelSpec};
 use puna_store::{SledStore, StoreOptions};
 
-use crate::{SetupProgress, output};
+use crate::{SetupProgress, output, plugin_setup::LateModel};
 
 /// The environment variable that names the data folder.
 pub(crate) const DATA_VARIABLE: &str = "PUNA_DATA_DIR";
@@ -349,70 +349,6 @@ impl Stack {
             result => result.map(|_| ()),
         }
     }
-
-    async fn plugin_tools(&self, spec: &PluginSpec) -> Result<Vec<Arc<dyn Tool>>> {
-        let plugin = self.0.plugins.load(&spec.plugin).await?;
-        check_functions(spec, plugin.inspection())?;
-        let defaults = puna_plugins::Limits::default();
-        let limits = puna_plugins::Limits {
-            memory_bytes: spec.limits.memory.map_or(defaults.memory_bytes, |size| size.0),
-            time_ms: spec
-                .limits
-                .time
-                .map_or(defaults.time_ms, |time| u64::try_from(time.0.as_millis()).unwrap_or(u64::MAX)),
-            result_bytes: spec
-                .limits
-                .result
-                .map_or(defaults.result_bytes, |size| usize::try_from(size.0).unwrap_or(usize::MAX)),
-            ..defaults
-        };
-        let wanted = |tool: &Arc<dyn Tool>| {
-            spec.functions.as_ref().is_none_or(|names| names.contains(&tool.schema().name))
-        };
-        Ok(plugin.tools(&grants(spec), &limits).into_iter().filter(wanted).collect())
-    }
-}
-
-fn grants(spec: &PluginSpec) -> Grants {
-    let grant = |grant: &puna_spec::Grant| match grant {
-        puna_spec::Grant::Clock => Some(puna_plugins::Grant::Clock),
-        // Both lists are this workspace's; a grant that the host does not know gives nothing.
-        _ => None,
-    };
-    spec.grants.iter().filter_map(grant).collect()
-}
-
-fn check_functions(spec: &PluginSpec, inspection: &Inspection) -> Result<()> {
-    let known: Vec<&str> = inspection.manifest.tools.iter().map(|tool| tool.name.as_str()).collect();
-    match spec.functions.iter().flatten().find(|name| !known.contains(&name.as_str())) {
-        None => Ok(()),
-        Some(name) => Err(Error::invalid_input(format!(
-            "plugin `{}` has no function `{name}`; it has {}",
-            spec.plugin.display(),
-            known.join(", ")
-        ))),
-    }
-}
-
-/// Checks the plugins that a spec names without running them. Gives what they ask for and are not granted,
-/// as lines to show.
-///
-/// # Errors
-/// A component that is missing or not sound, a function that a plugin does not have.
-pub fn check_plugins(spec: &AgentSpec) -> Result<Vec<String>> {
-    let mut warnings = Vec::new();
-    for tool in &spec.tools {
-        let inspection = puna_plugins::inspect_file(&tool.plugin)?;
-        check_functions(tool, &inspection)?;
-        let given = grants(tool);
-        for (grant, reason) in inspection.manifest.asks.iter().filter(|(grant, _)| !given.has(**grant)) {
-            warnings.push(format!(
-                "plugin `{}` asks for `{grant}` ({reason}) and is not granted it",
-                inspection.manifest.name
-            ));
-        }
-    }
-    Ok(warnings)
 }
 
 /// An agent about to be built.
@@ -456,8 +392,9 @@ impl AgentBuilder {
         };
         // A missing plugin is told before a large model is loaded.
         let mut plugin_tools = Vec::new();
+        let late_model = LateModel::default();
         for plugin in &spec.tools {
-            plugin_tools.extend(stack.plugin_tools(plugin).await?);
+            plugin_tools.extend(stack.plugin_tools(plugin, &spec.name, &late_model).await?);
         }
         plugin_tools.append(&mut tools);
         // A file's path is as good a name as any.
@@ -492,6 +429,7 @@ impl AgentBuilder {
                 (shared, memory)
             }
         };
+        late_model.set(&model);
         let defaults = Limits::default();
         let limits = Limits {
             steps: spec.limits.steps.map_or(defaults.steps, |steps| steps.get()),
@@ -536,7 +474,9 @@ fn summary_options(memory: &puna_spec::MemorySpec) -> SummaryOptions {
 }
 
 /// Runs what waits for disk or processor off the async threads.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
     tokio::task::spawn_blocking(work)
         .await
         .map_err(|error| Error::internal("a blocking task broke").with_source(error))?

@@ -470,6 +470,7 @@ fn models_remember_recall_and_forget_by_tools() {
             user: Some(user.to_owned()),
             deadline: None,
             cancel: CancellationToken::new(),
+            reports: Default::default(),
         };
         let [remember, recall, forget] = &tools[..] else { panic!("{names:?}") };
         let arguments = json!({"subject": "Ada", "text": "likes tea", "kind": "preference"});
