@@ -8,6 +8,7 @@ mod export;
 mod files;
 mod kill;
 mod knowledge;
+mod memory;
 mod model;
 mod plugin;
 mod readme;

@@ -11,6 +11,7 @@ mod eval;
 mod exit;
 mod generate;
 mod knowledge;
+mod memory;
 mod model;
 mod plugin;
 mod render;
@@ -51,6 +52,7 @@ async fn dispatch(command: args::Command) -> puna::Result<ExitCode> {
         Command::Run(args) => run::run(args).await,
         Command::Chat(args) => chat::chat(args).await,
         Command::Sessions(args) => sessions::sessions(args).await,
+        Command::Memory(args) => memory::memory(args).await,
         Command::Store(args) => store::store(args).await,
         Command::Knowledge(args) => knowledge::knowledge(args).await,
         Command::Eval(args) => eval::eval(args).await,

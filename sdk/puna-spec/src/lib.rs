@@ -72,6 +72,7 @@
 mod decode;
 mod diagnostic;
 mod environment;
+mod grants;
 mod knowledge;
 mod node;
 mod output;
@@ -80,9 +81,11 @@ mod units;
 mod values;
 
 pub use diagnostic::{Diagnostic, Diagnostics};
+pub use grants::{DatabaseRule, FolderRule, Grant, HttpRule, SecretRule};
 pub use spec::{
-    AgentLimits, AgentSpec, CompanionPolicy, Grant, HistoryPolicy, KnowledgeMode, KnowledgeSpec,
-    MAX_NAME_CHARS, MemorySpec, ModelSpec, OutputSpec, PluginLimits, PluginSpec, SchemaSpec, Version,
+    AgentLimits, AgentSpec, CompanionPolicy, FactScope, FactSearch, HistoryPolicy, KnowledgeMode,
+    KnowledgeSpec, LongTermSpec, MAX_NAME_CHARS, MemorySpec, ModelSpec, OutputSpec, PluginLimits, PluginSpec,
+    SchemaSpec, SummaryFallback, SummarySpec, Version,
 };
 pub use units::{ByteSize, Span};
 
