@@ -22,11 +22,15 @@ const LICENCES: [&str; 11] = [
 ];
 
 /// The one crate that may name each heavy dependency.
-const OWNERS: [(&str, &str); 7] = [
+const OWNERS: [(&str, &str); 11] = [
+    ("cap-std", "puna-plugins"),
     ("clap", "puna-cli"),
     ("minijinja", "puna-text"),
     ("ort", "puna-inference"),
     ("prost", "puna-export"),
+    ("reqwest", "puna-plugins"),
+    ("rusqlite", "puna-plugins"),
+    ("rustls", "puna-plugins"),
     ("sled", "puna-store"),
     ("tokenizers", "puna-text"),
     ("wasmtime", "puna-plugins"),

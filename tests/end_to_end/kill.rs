@@ -14,8 +14,7 @@ use std::{
 use async_trait::async_trait;
 use puna::{
     Agent, AgentSpec, CancellationToken, EventStream, Message, Stack, Tool, ToolContext, ToolError,
-    ToolSchema,
-    plugins::{Grants, Limits},
+    ToolSchema, plugins::Setup,
 };
 use serde_json::Value;
 
@@ -62,7 +61,8 @@ fn host() {
         let calculator = spec.tools.remove(0);
         let plugin = stack.plugins().load(&calculator.plugin).await.expect("the calculator");
         let mut agent = stack.agent(spec);
-        for tool in plugin.tools(&Grants::default(), &Limits::default()) {
+        let calculator = plugin.ready(Setup::default()).expect("a plugin that needs nothing");
+        for tool in calculator.tools().expect("tools") {
             agent = agent.tool(Arc::new(Recorded { tool, log: folder.join("log") }));
         }
         let agent = agent.build().await.expect("the agent");

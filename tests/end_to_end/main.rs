@@ -7,6 +7,8 @@ mod encoders;
 mod export;
 mod files;
 mod kill;
+mod knowledge;
+mod memory;
 mod model;
 mod plugin;
 mod readme;

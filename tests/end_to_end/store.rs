@@ -40,27 +40,11 @@ fn a_data_folder_is_measured_moved_and_compacted() {
     assert_eq!(other.ok(&["sessions", "export", "kept"]), kept);
     assert_eq!(other.ok(&["store", "export"]), fs::read_to_string(backup).expect("the backup"));
 
-    assert!(holds(&puna, b"aardvarks"), "sled keeps what is deleted");
+    assert!(puna.holds(b"aardvarks"), "sled keeps what is deleted");
     let compacted = report(&puna, "compact");
     assert_eq!(compacted["entries"], check["entries"]);
-    assert!(!holds(&puna, b"aardvarks"), "it is gone");
+    assert!(!puna.holds(b"aardvarks"), "it is gone");
     assert_eq!(puna.ok(&["sessions", "export", "kept"]), kept);
-}
-
-/// Whether a file of the data folder holds some bytes.
-fn holds(puna: &Puna, bytes: &[u8]) -> bool {
-    let mut folders = vec![puna.data()];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).expect("a folder") {
-            let path = entry.expect("an entry").path();
-            if path.is_dir() {
-                folders.push(path);
-            } else if fs::read(&path).expect("a file").windows(bytes.len()).any(|window| window == bytes) {
-                return true;
-            }
-        }
-    }
-    false
 }
 
 #[test]

@@ -72,6 +72,23 @@ impl Puna {
         json_lines(&self.ok(arguments))
     }
 
+    /// Whether a file of the data folder holds some bytes.
+    pub fn holds(&self, bytes: &[u8]) -> bool {
+        let mut folders = vec![self.data()];
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(folder).expect("a folder") {
+                let path = entry.expect("an entry").path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else if fs::read(&path).expect("a file").windows(bytes.len()).any(|window| window == bytes)
+                {
+                    return true;
+                }
+            }
+        }
+        false
+    }
+
     /// The concierge's YAML, edited, in a folder of this command's own.
     pub fn agent(&self, edit: impl FnOnce(String) -> String) -> String {
         let text = read(CONCIERGE).replace("../..", root().to_str().expect("a path in UTF-8"));

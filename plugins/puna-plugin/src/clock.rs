@@ -16,7 +16,7 @@ pub fn now() -> Result<Duration, Error> {
 
 #[cfg(target_arch = "wasm32")]
 fn host_now() -> Result<Duration, Error> {
-    Ok(Duration::from_nanos(crate::guest::bindings::puna::plugin::clock::now()?))
+    Ok(Duration::from_nanos(crate::guest::bindings::host::puna::plugin::clock::now()?))
 }
 
 #[cfg(not(target_arch = "wasm32"))]
@@ -26,12 +26,12 @@ use native::host_now;
 
 #[cfg(not(target_arch = "wasm32"))]
 mod native {
-    use std::{cell::Cell, time::Duration};
+    use std::{cell::RefCell, time::Duration};
 
-    use crate::{Error, ErrorKind};
+    use crate::{Error, ErrorKind, native::with};
 
     thread_local! {
-        static NOW: Cell<Option<Duration>> = const { Cell::new(None) };
+        static NOW: RefCell<Option<Duration>> = const { RefCell::new(None) };
     }
 
     /// Runs `body` with the clock at a fixed time since 1970-01-01 UTC, on this thread. Only natively.
@@ -44,18 +44,11 @@ mod native {
     /// assert_eq!(now.unwrap().as_secs(), 1_700_000_000);
     /// ```
     pub fn at<T>(time: Duration, body: impl FnOnce() -> T) -> T {
-        /// Puts the former time back even where `body` panics.
-        struct Restore(Option<Duration>);
-        impl Drop for Restore {
-            fn drop(&mut self) {
-                NOW.set(self.0);
-            }
-        }
-        let _restore = Restore(NOW.replace(Some(time)));
-        body()
+        with(&NOW, Some(time), body)
     }
 
     pub fn host_now() -> Result<Duration, Error> {
-        NOW.get().ok_or_else(|| Error::new(ErrorKind::Denied, "the grant `clock` is missing"))
+        NOW.with_borrow(|now| *now)
+            .ok_or_else(|| Error::new(ErrorKind::Denied, "the grant `clock` is missing"))
     }
 }

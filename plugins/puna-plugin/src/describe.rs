@@ -5,7 +5,10 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 use serde_path_to_error::{Path, Segment};
 
-use crate::{Error, ErrorKind};
+use crate::{
+    Content, Error, ErrorKind, Hits, Output, Query,
+    loader::{Documents, Source},
+};
 
 /// A tool as the manifest shows it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -16,16 +19,84 @@ pub struct ToolDescription {
     pub description: String,
     /// JSON Schema of the arguments, of type `object`.
     pub parameters: Value,
-    /// JSON Schema of the result.
-    pub output: Value,
+    /// JSON Schema of the result, where it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<Value>,
 }
 
-/// Describes a function.
-pub fn describe<Arguments: JsonSchema, Output: JsonSchema, Failure>(
+/// A loader as the manifest shows it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LoaderDescription {
+    /// The name it is chosen by.
+    pub name: String,
+    /// What it reads, in a sentence.
+    pub description: String,
+    /// The media types it reads.
+    pub media_types: Vec<String>,
+    /// The endings of names that it reads, without the dot.
+    pub extensions: Vec<String>,
+    /// JSON Schema of the options, of type `object`.
+    pub options: Value,
+}
+
+/// A retriever as the manifest shows it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RetrieverDescription {
+    /// The name it is chosen by.
+    pub name: String,
+    /// What it finds, in a sentence.
+    pub description: String,
+    /// JSON Schema of the options, of type `object`.
+    pub options: Value,
+}
+
+/// Describes a tool.
+pub fn describe<Arguments: JsonSchema, Result_: Output, Failure>(
     name: &str,
     description: &str,
-    _function: &impl Fn(Arguments) -> Result<Output, Failure>,
+    _function: &impl Fn(Arguments) -> Result<Result_, Failure>,
 ) -> ToolDescription {
+    ToolDescription {
+        name: name.to_owned(),
+        description: description.to_owned(),
+        parameters: schema_of_arguments::<Arguments>(),
+        output: Result_::schema(),
+    }
+}
+
+/// Describes a loader.
+pub fn describe_loader<Options: JsonSchema, Failure>(
+    name: &str,
+    description: &str,
+    media_types: &[&str],
+    extensions: &[&str],
+    _function: &impl Fn(Source, Options) -> Result<Documents, Failure>,
+) -> LoaderDescription {
+    let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+    LoaderDescription {
+        name: name.to_owned(),
+        description: description.to_owned(),
+        media_types: owned(media_types),
+        extensions: owned(extensions),
+        options: schema_of_arguments::<Options>(),
+    }
+}
+
+/// Describes a retriever.
+pub fn describe_retriever<Options: JsonSchema, Failure>(
+    name: &str,
+    description: &str,
+    _function: &impl Fn(Query, Options) -> Result<Hits, Failure>,
+) -> RetrieverDescription {
+    RetrieverDescription {
+        name: name.to_owned(),
+        description: description.to_owned(),
+        options: schema_of_arguments::<Options>(),
+    }
+}
+
+/// The schema of a tool's arguments, a loader's or retriever's options, a configuration.
+pub fn schema_of_arguments<Arguments: JsonSchema>() -> Value {
     let mut parameters = schema_of::<Arguments>();
     if let Some(root) = parameters.as_object_mut() {
         // The tool's description says it all; the type's would be read by the model a second time.
@@ -35,31 +106,52 @@ pub fn describe<Arguments: JsonSchema, Output: JsonSchema, Failure>(
         }
     }
     drop_null_of_optional(&mut parameters);
-    ToolDescription {
-        name: name.to_owned(),
-        description: description.to_owned(),
-        parameters: in_order(parameters, true),
-        output: in_order(schema_of::<Output>(), true),
-    }
+    in_order(parameters, true)
+}
+
+/// The schema of a tool's result.
+pub fn schema_of_output<T: JsonSchema>() -> Value {
+    in_order(schema_of::<T>(), true)
 }
 
 /// Reads the arguments, calls, writes the result.
-pub fn run<Arguments: DeserializeOwned, Output: Serialize, Failure: Into<Error>>(
-    function: &impl Fn(Arguments) -> Result<Output, Failure>,
+pub fn run<Arguments: DeserializeOwned, Result_: Output, Failure: Into<Error>>(
+    function: &impl Fn(Arguments) -> Result<Result_, Failure>,
     arguments: &str,
-) -> Result<String, Error> {
-    let mut reader = serde_json::Deserializer::from_str(arguments);
+) -> Result<Vec<Content>, Error> {
+    function(read(arguments)?).map_err(Into::into)?.contents()
+}
+
+/// Reads the options and opens.
+pub fn open<Options: DeserializeOwned, Failure: Into<Error>>(
+    function: &impl Fn(Source, Options) -> Result<Documents, Failure>,
+    source: Source,
+    options: &str,
+) -> Result<Documents, Error> {
+    function(source, read(options)?).map_err(Into::into)
+}
+
+/// Reads the options and looks.
+pub fn retrieve<Options: DeserializeOwned, Failure: Into<Error>>(
+    function: &impl Fn(Query, Options) -> Result<Hits, Failure>,
+    query: Query,
+    options: &str,
+) -> Result<Hits, Error> {
+    function(query, read(options)?).map_err(Into::into)
+}
+
+/// Reads a JSON document; an error points at the place.
+fn read<T: DeserializeOwned>(json: &str) -> Result<T, Error> {
+    let mut reader = serde_json::Deserializer::from_str(json);
     let parsed = serde_path_to_error::deserialize(&mut reader)
         .map_err(|error| Error::invalid_input(error.inner().to_string()).at(pointer(error.path())))?;
     reader.end().map_err(|error| Error::invalid_input(error.to_string()).at(""))?;
-    let output = function(parsed).map_err(Into::into)?;
-    serde_json::to_string(&output)
-        .map_err(|error| Error::internal(format!("the result cannot be written as JSON: {error}")))
+    Ok(parsed)
 }
 
-/// The error for a name that no tool of the plugin has.
-pub fn unknown(name: &str, known: &[&str]) -> Error {
-    Error::new(ErrorKind::NotFound, format!("no tool `{name}` here; there are `{}`", known.join("`, `")))
+/// The error for a name that nothing of the plugin has.
+pub fn unknown(kind: &str, name: &str, known: &[&str]) -> Error {
+    Error::new(ErrorKind::NotFound, format!("no {kind} `{name}` here; there are `{}`", known.join("`, `")))
 }
 
 /// The JSON Schema in the short form that goes into prompts: nested types in place, without `$schema`,

@@ -21,7 +21,7 @@ pub fn error(message: impl AsRef<str>) {
 }
 
 #[cfg(target_arch = "wasm32")]
-use crate::guest::bindings::puna::plugin::log::{Level, write};
+use crate::guest::bindings::host::puna::plugin::log::{Level, write};
 
 #[cfg(not(target_arch = "wasm32"))]
 #[derive(Clone, Copy, Debug)]

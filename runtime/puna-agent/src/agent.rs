@@ -1,15 +1,15 @@
 use std::{fmt, sync::Arc};
 
 use puna_core::{
-    CancellationToken, Error, ErrorKind, GenerateOptions, Journal, Message, Model, OutputForm, Result, Role,
-    Tool, ToolChoice, TurnForm,
+    CancellationToken, Error, ErrorKind, GenerateOptions, Journal, Memory, Message, Model, OutputForm,
+    Result, Role, Tool, ToolChoice, TurnForm,
 };
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
 use crate::{
-    Conversation, EventStream, Limits, OutputSchema, SessionLocks, TypedStream, driver::Driver,
-    tools::Toolbox,
+    Conversation, DEFAULT_SUMMARY_TOKENS, EventStream, Limits, OutputSchema, SessionLocks, TypedStream,
+    driver::Driver, tools::Toolbox,
 };
 
 /// What an agent is made of.
@@ -37,6 +37,8 @@ pub struct AgentOptions {
     pub history: HistoryPolicy,
     /// The adapter that the model is asked to be changed by.
     pub adapter: Option<String>,
+    /// What is remembered beyond a conversation.
+    pub memory: Option<Arc<dyn Memory>>,
     /// Where sessions are recorded.
     pub journal: Arc<dyn Journal>,
     /// Shared by all agents over the same journal.
@@ -58,6 +60,7 @@ impl AgentOptions {
             limits: Limits::default(),
             history: HistoryPolicy::default(),
             adapter: None,
+            memory: None,
             journal,
             locks: SessionLocks::default(),
         }
@@ -75,6 +78,34 @@ pub enum HistoryPolicy {
     /// fails with `context_overflow` only when it does not fit by itself. The journal keeps everything.
     #[default]
     DropOldestTurns,
+    /// The model summarises the oldest turns, is shown the summary in their place from then on, and an
+    /// [`Event::HistorySummarized`](puna_core::Event::HistorySummarized) shows it. The journal keeps summary and turns.
+    Summarize(SummaryOptions),
+}
+
+/// How a summary comes about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SummaryOptions {
+    /// Most tokens of a summary; never more than a quarter of the model's context.
+    pub max_tokens: u32,
+    /// What happens when there can be none, after an [`Event::SummaryFailed`](puna_core::Event::SummaryFailed).
+    pub fallback: SummaryFallback,
+}
+
+impl Default for SummaryOptions {
+    fn default() -> Self {
+        Self { max_tokens: DEFAULT_SUMMARY_TOKENS, fallback: SummaryFallback::default() }
+    }
+}
+
+/// What happens when the oldest turns cannot be summarised.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SummaryFallback {
+    /// As [`HistoryPolicy::DropOldestTurns`].
+    #[default]
+    DropOldestTurns,
+    /// The turn fails with the error.
+    Error,
 }
 
 /// What [`Agent::run`] does when the session's last turn is unfinished, because its process died or its
@@ -125,6 +156,7 @@ pub(crate) struct Inner {
     pub(crate) limits: Limits,
     pub(crate) history: HistoryPolicy,
     pub(crate) adapter: Option<String>,
+    pub(crate) memory: Option<Arc<dyn Memory>>,
     pub(crate) journal: Arc<dyn Journal>,
     pub(crate) locks: SessionLocks,
 }
@@ -143,6 +175,9 @@ impl Agent {
             return Err(Error::invalid_input("an agent needs a name; it is empty"));
         }
         options.limits.check()?;
+        if let HistoryPolicy::Summarize(SummaryOptions { max_tokens: 0, .. }) = options.history {
+            return Err(Error::invalid_input("a summary of 0 tokens says nothing; let it have at least 1"));
+        }
         let toolbox = Toolbox::new(options.tools)?;
         let form = TurnForm {
             output: options.output,
@@ -160,6 +195,7 @@ impl Agent {
             limits: options.limits,
             history: options.history,
             adapter: options.adapter,
+            memory: options.memory,
             journal: options.journal,
             locks: options.locks,
         };

@@ -6,13 +6,13 @@ use std::{
 
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use puna_core::{
-    CancellationToken, Error, ErrorKind, Event, Message, Record, Result, StopReason, ToolCall, ToolContext,
-    ToolResult, TurnForm, TurnOutcome,
+    CancellationToken, Error, ErrorKind, Event, Message, RecalledFact, Record, Result, StopReason, ToolCall,
+    ToolContext, ToolReport, ToolReports, ToolResult, TurnForm, TurnOutcome,
 };
-use tokio::time::Instant;
+use tokio::{sync::mpsc, time::Instant};
 
 use crate::{
-    Action, Conversation, OutputSchema, PendingCall,
+    Action, Conversation, HistoryPolicy, OutputSchema, PendingCall,
     agent::Inner,
     locks::SessionGuard,
     next_action,
@@ -29,6 +29,12 @@ pub(crate) struct Driver {
     pub(crate) conversation: Conversation,
     /// Oldest turns that the model is not shown in the current turn.
     pub(crate) dropped_turns: usize,
+    /// Whether the model is shown the summary of turns that it is not shown.
+    pub(crate) shows_summary: bool,
+    /// What the model is shown of the memory in the current turn.
+    pub(crate) recalled: Vec<RecalledFact>,
+    /// Whether no summary is tried again in the current turn.
+    pub(crate) summary_failed: bool,
     /// What the current turn's answer is held against.
     output: Option<OutputSchema>,
     /// When the current turn must have ended; none where the limit is beyond what the clock can tell.
@@ -57,6 +63,9 @@ impl Driver {
             emitter,
             conversation,
             dropped_turns,
+            shows_summary: false,
+            recalled: Vec::new(),
+            summary_failed: false,
             output,
             deadline,
             ended,
@@ -74,6 +83,8 @@ impl Driver {
         if let Some(event) = self.ended.take() {
             self.emitter.emit(event).await;
         }
+        // Of a turn whose process died before it was gone through.
+        self.learn().await?;
         // Unique, because no other turn starts at this entry.
         let turn = format!("turn-{}", self.conversation.next);
         let agent = self.agent.name.clone();
@@ -121,7 +132,13 @@ impl Driver {
 
     async fn take_turn(&mut self, resumed: bool) -> Result<()> {
         let (session, turn) = (self.session.clone(), self.turn()?.id.clone());
-        self.dropped_turns = 0;
+        self.summary_failed = false;
+        let summary = match self.agent.history {
+            HistoryPolicy::Summarize(_) => self.conversation.summary.as_ref(),
+            _ => None,
+        };
+        (self.shows_summary, self.dropped_turns) =
+            (summary.is_some(), summary.map_or(0, |summary| summary.turns));
         self.deadline = Instant::now().checked_add(self.agent.limits.turn_time);
         self.emitter.emit(Event::TurnStarted { session, turn, resumed }).await;
         self.output = match self.turn()?.form.output.as_ref().map(|form| OutputSchema::new(&form.schema)) {
@@ -133,6 +150,7 @@ impl Driver {
             }
             None => None,
         };
+        self.recall().await?;
         while self.conversation.unfinished().is_some() {
             let action = match self.interruption() {
                 Some(outcome) => Action::Finish(outcome),
@@ -149,6 +167,7 @@ impl Driver {
                 Action::Finish(outcome) => self.append(&[Record::TurnFinished { outcome }]).await?,
             }
         }
+        self.learn().await?;
         let turn = self.conversation.turns.last();
         self.ended = turn.and_then(|turn| {
             Some(Event::TurnFinished { outcome: turn.outcome.clone()?, usage: turn.usage() })
@@ -200,7 +219,7 @@ impl Driver {
     fn following(&self, step: &Record) -> Option<Record> {
         // Only the current turn decides, so only it is cloned.
         let turns = self.conversation.turns.last().cloned().into_iter().collect();
-        let mut after = Conversation { turns, next: 0 };
+        let mut after = Conversation { turns, next: 0, summary: None };
         after.apply(step).ok()?;
         let turn = after.unfinished()?;
         match next_action(turn, &self.agent.limits) {
@@ -256,6 +275,8 @@ impl Driver {
         let _cancel_dropped_calls = cancel.clone().drop_guard();
         let mut interrupted = pin!(interrupted(self.cancel.clone(), self.deadline));
         let mut running = FuturesUnordered::new();
+        // Bounded by what tools may report; a full channel would make a guest wait for whoever reads the events.
+        let (reports, mut reported) = mpsc::unbounded_channel();
         loop {
             while running.len() < agent.limits.parallel_calls
                 && let Some(call) = waiting.pop_front()
@@ -263,15 +284,24 @@ impl Driver {
                 self.emitter.emit(Event::ToolStarted { call: call.clone() }).await;
                 let (turn, user) = (self.turn()?.id.clone(), self.turn()?.user.clone());
                 let place = (self.session.clone(), turn, user);
-                running.push(perform(&agent, place, call, cancel.child_token()));
+                let reports = reports_of(&call, reports.clone());
+                running.push(perform(&agent, place, call, cancel.child_token(), reports));
             }
             let ended = tokio::select! {
                 // Results first: one that is there when the turn is interrupted is recorded.
                 biased;
                 ended = running.next() => ended,
+                Some(event) = reported.recv() => {
+                    self.emitter.emit(event).await;
+                    continue;
+                }
                 () = &mut interrupted => return Ok(()),
             };
             let Some((result, elapsed_ms)) = ended else { return Ok(()) };
+            // What the call said comes before its end.
+            while let Ok(event) = reported.try_recv() {
+                self.emitter.emit(event).await;
+            }
             self.settle(result, elapsed_ms).await?;
         }
     }
@@ -282,7 +312,7 @@ impl Driver {
         Ok(())
     }
 
-    async fn append(&mut self, records: &[Record]) -> Result<()> {
+    pub(crate) async fn append(&mut self, records: &[Record]) -> Result<()> {
         let next = self.agent.journal.append(&self.session, self.conversation.next, records).await?;
         for record in records {
             self.conversation.apply(record).map_err(Error::internal)?;
@@ -347,15 +377,30 @@ pub(crate) async fn interrupted(cancel: CancellationToken, deadline: Option<Inst
     }
 }
 
+/// What a call reports, as events.
+fn reports_of(call: &ToolCall, events: mpsc::UnboundedSender<Event>) -> ToolReports {
+    let call_id = call.id.clone();
+    ToolReports::to(move |report| {
+        let call_id = call_id.clone();
+        let event = match report {
+            ToolReport::Progress { done, message } => Event::ToolProgress { call_id, done, message },
+            ToolReport::Attachment { name, media } => Event::ToolAttachment { call_id, name, media },
+        };
+        // Nobody listens any more when the turn is over.
+        let _ = events.send(event);
+    })
+}
+
 async fn perform(
     agent: &Inner,
     (session, turn, user): (String, String, Option<String>),
     call: ToolCall,
     cancel: CancellationToken,
+    reports: ToolReports,
 ) -> (ToolResult, f64) {
     let start = Instant::now();
     let deadline = start.checked_add(agent.limits.call_time).map(Instant::into_std);
-    let context = ToolContext { call_id: call.id.clone(), session, turn, user, deadline, cancel };
+    let context = ToolContext { call_id: call.id.clone(), session, turn, user, deadline, cancel, reports };
     let result = agent.toolbox.perform(&call, context, &agent.limits).await;
     (result, start.elapsed().as_secs_f64() * 1000.0)
 }

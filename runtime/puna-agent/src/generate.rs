@@ -11,12 +11,13 @@ use crate::{
     HistoryPolicy, Turn,
     driver::{Driver, interrupted},
     limits::STOP_GRACE,
-    output,
+    memory, output,
     partial::Snapshots,
+    summary,
 };
 
 /// Ends when the model had its time to stop by itself.
-type Patience<'a> = Pin<&'a mut (dyn Future<Output = ()> + Send)>;
+pub(crate) type Patience<'a> = Pin<&'a mut (dyn Future<Output = ()> + Send)>;
 
 impl Driver {
     /// Asks the model and passes its text on. When the caller cancels or the deadline passes, the model
@@ -64,18 +65,53 @@ impl Driver {
         if stopped_as_told { Ok(self.stopped(text)) } else { Err(error) }
     }
 
-    /// Opens a stream over as many of the newest turns as fit, by the agent's policy. The number of turns
-    /// to leave out is found by doubling and then halving, so that a long history costs few attempts.
+    /// Opens a stream over the conversation as the agent's policy packs it.
     async fn fitting_stream(&mut self, tokens_left: u64, mut patience: Patience<'_>) -> Result<ModelStream> {
-        // The current turn always stays.
-        let most = self.conversation.turns.len().saturating_sub(1);
-        let first = self.attempt(self.dropped_turns, tokens_left, patience.as_mut()).await;
-        let may_pack = self.agent.history == HistoryPolicy::DropOldestTurns && self.dropped_turns < most;
-        match overflow_of(first)? {
+        let error = match overflow_of(self.attempt(self.dropped_turns, tokens_left, patience.as_mut()).await)?
+        {
             Fit::Stream(stream) => return Ok(stream),
-            Fit::Overflow(error) if !may_pack => return Err(error),
-            Fit::Overflow(_) => {}
+            // The current turn always stays.
+            Fit::Overflow(error) if self.dropped_turns + 1 >= self.conversation.turns.len() => {
+                return Err(error);
+            }
+            Fit::Overflow(error) => error,
+        };
+        match self.agent.history {
+            HistoryPolicy::Error => return Err(error),
+            HistoryPolicy::DropOldestTurns => {}
+            HistoryPolicy::Summarize(_) if self.summary_failed => {}
+            HistoryPolicy::Summarize(options) => {
+                match self.summarised_stream(&options, tokens_left, patience.as_mut()).await {
+                    Err(error) if !matches!(error.kind(), ErrorKind::Cancelled | ErrorKind::Timeout) => {
+                        self.summary_failed(&options, error).await?;
+                    }
+                    outcome => return outcome,
+                }
+            }
         }
+        let (dropped, stream) = match overflow_of(self.packed_stream(tokens_left, patience.as_mut()).await)? {
+            Fit::Stream(packed) => packed,
+            Fit::Overflow(_) if self.shows_summary => {
+                self.shows_summary = false;
+                self.packed_stream(tokens_left, patience).await?
+            }
+            Fit::Overflow(error) => return Err(error),
+        };
+        self.dropped_turns = dropped;
+        tracing::info!(session = self.session, dropped_turns = dropped, "history packed");
+        let dropped_turns = dropped.try_into().unwrap_or(u32::MAX);
+        self.emitter.emit(Event::HistoryPacked { dropped_turns }).await;
+        Ok(stream)
+    }
+
+    /// The stream with the fewest turns left out that fits, which is more than now, and their number. It is found by
+    /// doubling and then halving, so that a long history costs few attempts.
+    pub(crate) async fn packed_stream(
+        &self,
+        tokens_left: u64,
+        mut patience: Patience<'_>,
+    ) -> Result<(usize, ModelStream)> {
+        let most = self.conversation.turns.len().saturating_sub(1);
         let (mut too_few, mut stride) = (self.dropped_turns, 1);
         let (mut enough, mut open) = loop {
             let dropped = too_few.saturating_add(stride).min(most);
@@ -100,14 +136,10 @@ impl Driver {
             Some(stream) => stream,
             None => self.attempt(enough, tokens_left, patience).await?,
         };
-        self.dropped_turns = enough;
-        tracing::info!(session = self.session, dropped_turns = enough, "history packed");
-        let dropped_turns = enough.try_into().unwrap_or(u32::MAX);
-        self.emitter.emit(Event::HistoryPacked { dropped_turns }).await;
-        Ok(stream)
+        Ok((enough, stream))
     }
 
-    async fn attempt(
+    pub(crate) async fn attempt(
         &self,
         dropped: usize,
         tokens_left: u64,
@@ -151,7 +183,11 @@ impl Driver {
         self.ask(request, patience).await
     }
 
-    async fn ask(&self, request: GenerateRequest, mut patience: Patience<'_>) -> Result<ModelStream> {
+    pub(crate) async fn ask(
+        &self,
+        request: GenerateRequest,
+        mut patience: Patience<'_>,
+    ) -> Result<ModelStream> {
         tokio::select! {
             biased;
             stream = self.agent.model.generate(request) => stream,
@@ -170,8 +206,20 @@ impl Driver {
             let gap = if instructions.is_empty() { "" } else { "\n\n" };
             instructions = format!("{instructions}{gap}{}", output::instruction(&form.schema));
         }
+        if let Some(summary) = self.conversation.summary.as_ref().filter(|_| self.shows_summary) {
+            let gap = if instructions.is_empty() { "" } else { "\n\n" };
+            instructions = format!("{instructions}{gap}{}", summary::shown(summary));
+        }
         let system = (!instructions.is_empty()).then(|| Message::system(instructions));
-        system.into_iter().chain(self.conversation.messages(dropped)).collect()
+        let mut messages: Vec<Message> =
+            system.into_iter().chain(self.conversation.messages(dropped)).collect();
+        // With the question rather than before everything: what earlier turns begin with stays as it was computed.
+        let own = turn.messages().len();
+        let question = messages.len().checked_sub(own).and_then(|at| messages.get_mut(at));
+        if let (Some(facts), Some(question)) = (memory::shown(&self.recalled), question) {
+            question.content.insert(0, facts);
+        }
+        messages
     }
 
     fn stopped(&self, text: String) -> Completion {
@@ -181,13 +229,13 @@ impl Driver {
     }
 }
 
-enum Fit {
-    Stream(ModelStream),
+pub(crate) enum Fit<T> {
+    Stream(T),
     Overflow(Error),
 }
 
 /// Tells an overflow, which packing may cure, from the errors that end the turn.
-fn overflow_of(result: Result<ModelStream>) -> Result<Fit> {
+pub(crate) fn overflow_of<T>(result: Result<T>) -> Result<Fit<T>> {
     match result {
         Ok(stream) => Ok(Fit::Stream(stream)),
         Err(error) if error.kind() == ErrorKind::ContextOverflow => Ok(Fit::Overflow(error)),

@@ -23,6 +23,14 @@
 //! or of a named tool, is so in the turn's first step alone: afterwards the model must be free to answer. Models without
 //! constraints are told the schema after their instructions.
 //!
+//! **History that does not fit** is dropped by whole turns, summarised by the model, or an error, as the agent's policy
+//! says. A summary is recorded with the turns it stands for and the model that wrote it; it is made when it is needed, of so
+//! many turns that half of what would fit is free again, so that not every turn needs one.
+//!
+//! **Memory** beyond a conversation is asked before the model is: what bears on the user's message is shown with it, and
+//! an event says what that was. After an answered turn a memory that learns is given it, before the turn's end is
+//! reported; a memory that fails is an event and ends no turn.
+//!
 //! **After a kill** between any two appends the turn goes on where its records end. A call whose result is
 //! recorded is never performed again. A call that was in flight is: each call is performed *at least*
 //! once, and a tool with effects can tell a repetition by the same `call_id` in its context.
@@ -36,15 +44,19 @@ mod driver;
 mod generate;
 mod limits;
 mod locks;
+mod memory;
 mod output;
 mod partial;
 mod schema;
 mod state;
 mod stream;
+mod summary;
 mod tools;
 mod typed;
 
-pub use agent::{Agent, AgentOptions, HistoryPolicy, RunOptions, Unfinished};
+pub use agent::{
+    Agent, AgentOptions, HistoryPolicy, RunOptions, SummaryFallback, SummaryOptions, Unfinished,
+};
 pub use limits::{
     DEFAULT_CALL_TIME, DEFAULT_CALLS_PER_STEP, DEFAULT_PARALLEL_CALLS, DEFAULT_RESULT_BYTES, DEFAULT_STEPS,
     DEFAULT_TOKENS, DEFAULT_TURN_TIME, Limits, STOP_GRACE,
@@ -56,7 +68,8 @@ pub use schema::{
     MAX_CHECK_STEPS, MAX_SCHEMA_BYTES, MAX_SCHEMA_CHAIN, MAX_SCHEMA_DEPTH, MAX_SCHEMA_NODES,
     MAX_SCHEMA_REFERENCES,
 };
-pub use state::{Action, Conversation, PendingCall, Step, Turn, next_action};
+pub use state::{Action, Conversation, PendingCall, Step, Summary, Turn, next_action};
 pub use stream::EventStream;
+pub use summary::{DEFAULT_SUMMARY_TOKENS, SUMMARY_INSTRUCTIONS};
 pub use tools::MAX_TOOL_NAME;
 pub use typed::TypedStream;

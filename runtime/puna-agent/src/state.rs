@@ -14,6 +14,17 @@ pub struct Conversation {
     pub turns: Vec<Turn>,
     /// The sequence number that the next record gets.
     pub next: u64,
+    /// What stands for the oldest turns where the agent's policy is to summarise.
+    pub summary: Option<Summary>,
+}
+
+/// A summary of a session's oldest turns.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Summary {
+    /// How many turns it stands for.
+    pub turns: usize,
+    /// What the model wrote.
+    pub text: String,
 }
 
 /// A turn: what the user said and what came of it.
@@ -33,6 +44,10 @@ pub struct Turn {
     pub steps: Vec<Step>,
     /// How it ended; none while it is unfinished.
     pub outcome: Option<TurnOutcome>,
+    /// Identifiers of the facts that the model was shown.
+    pub recalled: Vec<String>,
+    /// Whether facts were learnt of it, or could not be.
+    pub learned: bool,
 }
 
 /// One answer of the model and what its calls gave.
@@ -107,6 +122,8 @@ impl Conversation {
                     user: user.clone(),
                     steps: Vec::new(),
                     outcome: None,
+                    recalled: Vec::new(),
+                    learned: false,
                 });
             }
             Record::Step { message, usage } => {
@@ -133,6 +150,25 @@ impl Conversation {
                     return Err("a result has no open call");
                 }
                 step.results.push(result.clone());
+            }
+            Record::HistorySummarized { turns, text, .. } => {
+                let finished = self.turns.len() - usize::from(self.unfinished().is_some());
+                let known = self.summary.as_ref().map_or(0, |summary| summary.turns);
+                let turns = usize::try_from(*turns).unwrap_or(usize::MAX);
+                if turns <= known || turns > finished {
+                    return Err("a summary stands for turns that are not finished, or for fewer than before");
+                }
+                // A summary that was forgotten stands for nothing.
+                let summary = Summary { turns, text: text.clone() };
+                self.summary = Some(summary).filter(|summary| !summary.text.is_empty());
+            }
+            Record::FactsRecalled { facts } => {
+                let turn = self.unfinished_mut().ok_or("facts are recalled outside a turn")?;
+                turn.recalled = facts.clone();
+            }
+            Record::FactsLearned { .. } => {
+                let ended = self.turns.last_mut().filter(|turn| turn.outcome.is_some());
+                ended.ok_or("facts are learnt of no turn that ended")?.learned = true;
             }
             Record::TurnFinished { outcome } => {
                 let turn = self.unfinished_mut().ok_or("a turn ends that did not start")?;
@@ -185,7 +221,7 @@ impl Turn {
         self.steps.last().map(|step| step.message.plain_text()).unwrap_or_default()
     }
 
-    fn messages(&self) -> Vec<Message> {
+    pub(crate) fn messages(&self) -> Vec<Message> {
         let mut messages = vec![self.input.clone()];
         for step in &self.steps {
             let settled = |part: &&Content| call_id(part).is_none() || step.result_of(part).is_some();

@@ -1,7 +1,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{Message, StopReason, ToolCall, ToolResult, Usage};
+use crate::{Media, Message, RecalledFact, StopReason, ToolCall, ToolResult, Usage};
 
 /// What an agent reports while it works on a turn, in order: a `turn_started`, then steps, then a
 /// `turn_finished`; a stream that ends without it ended with an error. A run that first goes on with a
@@ -29,6 +29,46 @@ pub enum Event {
     HistoryPacked {
         /// How many of the session's oldest turns the model does not see.
         dropped_turns: u32,
+    },
+    /// The conversation did not fit the model's context: the model has summarised its oldest turns, and sees the summary
+    /// in their place from now on. It is durable, and so are the turns.
+    HistorySummarized {
+        /// How many of the session's oldest turns it stands for.
+        turns: u32,
+        /// The summary.
+        text: String,
+        /// Whether it ends where the most tokens that it may have were reached.
+        cut: bool,
+        /// What it cost; not part of the turn's usage.
+        usage: Usage,
+    },
+    /// The oldest turns could not be summarised; what follows is as the agent's policy says.
+    SummaryFailed {
+        /// The [`ErrorKind`](crate::ErrorKind) as text.
+        kind: String,
+        /// The error's message.
+        message: String,
+    },
+    /// These facts bear on the turn's message, and the model is shown them.
+    FactsRecalled {
+        /// The facts, the most relevant first.
+        facts: Vec<RecalledFact>,
+        /// How many more bear on it and have no room.
+        left_out: u32,
+    },
+    /// These facts were learnt of the turn, and are durable.
+    FactsLearned {
+        /// The facts.
+        facts: Vec<RecalledFact>,
+    },
+    /// The memory failed; the turn goes on without it.
+    MemoryFailed {
+        /// `recall` or `learn`.
+        during: String,
+        /// The [`ErrorKind`](crate::ErrorKind) as text.
+        kind: String,
+        /// The error's message.
+        message: String,
     },
     /// More text of the answer.
     TextDelta {
@@ -64,6 +104,24 @@ pub enum Event {
     ToolStarted {
         /// The call.
         call: ToolCall,
+    },
+    /// A tool call tells how far it is.
+    ToolProgress {
+        /// The call's id.
+        call_id: String,
+        /// A share from 0 to 1, where it is known.
+        done: Option<f32>,
+        /// In words for the user.
+        message: String,
+    },
+    /// A tool call left bytes for the user or the host; its result names them to the model. They are not kept.
+    ToolAttachment {
+        /// The call's id.
+        call_id: String,
+        /// A file's name.
+        name: String,
+        /// The bytes, in line.
+        media: Media,
     },
     /// A tool call ended and its result is durable.
     ToolFinished {

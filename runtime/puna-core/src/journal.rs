@@ -75,6 +75,33 @@ pub enum Record {
         /// What it gave.
         result: crate::ToolResult,
     },
+    /// The oldest turns left the model's window, and this summary took their place. The turns stay in the journal.
+    HistorySummarized {
+        /// How many of the session's oldest turns it stands for, those of the summary before included.
+        turns: u64,
+        /// The last of them.
+        through: String,
+        /// What the model wrote; empty where it was forgotten later.
+        text: String,
+        /// Whether it ends where the most tokens that it may have were reached.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        cut: bool,
+        /// The model's name.
+        model: String,
+        /// What it cost.
+        usage: crate::Usage,
+    },
+    /// Facts were recalled that bear on the turn's message, and the model is shown them. Their texts stand in the memory
+    /// alone, so that what is forgotten there is nowhere else.
+    FactsRecalled {
+        /// Their identifiers.
+        facts: Vec<String>,
+    },
+    /// Facts were learnt of the turn that has just ended; it is not gone through again.
+    FactsLearned {
+        /// Their identifiers; none where nothing was worth keeping, or where it failed.
+        facts: Vec<String>,
+    },
     /// The turn ended.
     TurnFinished {
         /// How.

@@ -1,7 +1,7 @@
 //! The vocabulary of Puna: what the other crates say to each other.
 //!
 //! Data: [`Message`], [`Content`], [`ToolCall`], [`ToolSchema`], [`GenerateOptions`], [`Usage`],
-//! [`Event`], [`Error`]. Traits: [`Model`], [`Tool`], [`Journal`], [`Embedder`], [`Reranker`],
+//! [`Event`], [`Error`]. Traits: [`Model`], [`Tool`], [`Journal`], [`Memory`], [`Embedder`], [`Reranker`],
 //! [`Classifier`], [`Loader`], [`Retriever`].
 //!
 //! Invariants: this crate performs no I/O, names no vendor, and knows no wire protocol. Whatever it
@@ -13,6 +13,7 @@ mod event;
 mod form;
 mod journal;
 mod knowledge;
+mod memory;
 mod message;
 mod model;
 mod tool;
@@ -24,6 +25,7 @@ pub use journal::{ForkPoint, Journal, JournalEntry, Record, SessionSummary};
 pub use knowledge::{
     Classifier, Document, Embedder, Hit, HitPage, LabelScore, Loader, Reranker, Retriever, Span,
 };
+pub use memory::{Lesson, Memory, Recall, RecalledFact, Speaker};
 pub use message::{
     Citation, Content, InvalidToolCall, Media, Message, Role, ToolCall, ToolOutcome, ToolResult,
 };
@@ -32,4 +34,4 @@ pub use model::{
     ModelInfo, ModelStream, StopReason, TokenScore, ToolCallDelta, ToolChoice, Usage,
 };
 pub use tokio_util::sync::CancellationToken;
-pub use tool::{Tool, ToolContext, ToolError, ToolErrorKind, ToolSchema};
+pub use tool::{Tool, ToolContext, ToolError, ToolErrorKind, ToolReport, ToolReports, ToolSchema};

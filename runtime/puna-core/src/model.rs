@@ -21,6 +21,12 @@ pub trait Model: Send + Sync {
     /// [`ContextOverflow`](crate::ErrorKind::ContextOverflow) when the prompt does not fit;
     /// [`InvalidInput`](crate::ErrorKind::InvalidInput) for options or messages the model cannot take.
     async fn generate(&self, request: GenerateRequest) -> Result<ModelStream>;
+
+    /// How many tokens a text is; none where the model cannot tell.
+    fn count_tokens(&self, text: &str) -> Option<usize> {
+        let _ = text;
+        None
+    }
 }
 
 /// What a model is.

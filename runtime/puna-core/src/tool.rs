@@ -1,11 +1,11 @@
-use std::{fmt, time::Instant};
+use std::{fmt, sync::Arc, time::Instant};
 
 use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::CancellationToken;
+use crate::{CancellationToken, Error, ErrorKind, Media};
 
 /// How a tool presents itself to a model: its name, what it does, and the JSON Schema of its arguments.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -96,6 +96,66 @@ pub struct ToolContext {
     pub deadline: Option<Instant>,
     /// Cancelled when nobody waits for the result any more.
     pub cancel: CancellationToken,
+    /// Where the tool tells how far it is, and leaves what is not for the model's eyes.
+    pub reports: ToolReports,
+}
+
+impl ToolContext {
+    /// A call by itself: no deadline, nobody to report to.
+    pub fn new(call_id: impl Into<String>, session: impl Into<String>) -> Self {
+        Self {
+            call_id: call_id.into(),
+            session: session.into(),
+            turn: String::new(),
+            user: None,
+            deadline: None,
+            cancel: CancellationToken::new(),
+            reports: ToolReports::default(),
+        }
+    }
+}
+
+/// What a tool says while it works.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ToolReport {
+    /// How far it is.
+    Progress {
+        /// A share from 0 to 1, where it is known.
+        done: Option<f32>,
+        /// In words for the user.
+        message: String,
+    },
+    /// Bytes for the user or the host: a picture, a file. The result names them to the model.
+    Attachment {
+        /// A file's name.
+        name: String,
+        /// The bytes, in line.
+        media: Media,
+    },
+}
+
+/// Whoever hears a tool's reports; by default nobody.
+#[derive(Clone, Default)]
+pub struct ToolReports(Option<Arc<dyn Fn(ToolReport) + Send + Sync>>);
+
+impl ToolReports {
+    /// Reports go to `hear`, which must not block.
+    pub fn to(hear: impl Fn(ToolReport) + Send + Sync + 'static) -> Self {
+        Self(Some(Arc::new(hear)))
+    }
+
+    /// Reports.
+    pub fn send(&self, report: ToolReport) {
+        if let Some(hear) = &self.0 {
+            hear(report);
+        }
+    }
+}
+
+impl fmt::Debug for ToolReports {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_tuple("ToolReports").field(&self.0.is_some()).finish()
+    }
 }
 
 /// Something a model can call.
@@ -187,6 +247,23 @@ impl ToolError {
     pub fn at(mut self, path: impl Into<String>) -> Self {
         self.path = Some(path.into());
         self
+    }
+}
+
+/// For callers that are no model: the kind that says the same.
+impl From<ToolError> for Error {
+    fn from(error: ToolError) -> Self {
+        let kind = match error.kind {
+            ToolErrorKind::InvalidInput => ErrorKind::InvalidInput,
+            ToolErrorKind::NotFound => ErrorKind::NotFound,
+            ToolErrorKind::Denied | ToolErrorKind::AuthRequired => ErrorKind::Denied,
+            ToolErrorKind::RateLimited | ToolErrorKind::TooLarge => ErrorKind::ResourceExhausted,
+            ToolErrorKind::Unavailable => ErrorKind::Unavailable,
+            ToolErrorKind::Timeout => ErrorKind::Timeout,
+            ToolErrorKind::Cancelled => ErrorKind::Cancelled,
+            ToolErrorKind::InvalidOutput | ToolErrorKind::Internal => ErrorKind::Internal,
+        };
+        Self::new(kind, error.to_string())
     }
 }
 

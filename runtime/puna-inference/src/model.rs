@@ -547,4 +547,8 @@ impl Model for OnnxModel {
     async fn generate(&self, request: GenerateRequest) -> Result<ModelStream> {
         self.start(self.prompt(&request)?, request, false)
     }
+
+    fn count_tokens(&self, text: &str) -> Option<usize> {
+        self.tokenizer.encode_text(text).ok().map(|tokens| tokens.len())
+    }
 }

@@ -4,6 +4,7 @@ use std::{
     sync::{Arc, PoisonError, RwLock, Weak},
 };
 
+use async_trait::async_trait;
 use puna_core::{Embedder, Error, ErrorKind, Result};
 use puna_store::{Batch, Store};
 use serde::{Deserialize, Serialize};
@@ -153,6 +154,25 @@ impl Knowledge {
         self.open_as(namespace, name, options, embedder, false).await
     }
 
+    /// Opens a knowledge base that there is without a model: for what needs none, as searches by words and removals.
+    ///
+    /// # Errors
+    /// Those of [`open_existing`](Self::open_existing).
+    pub async fn open_without_model(
+        &self,
+        namespace: &str,
+        name: &str,
+        options: &BaseOptions,
+    ) -> Result<KnowledgeBase> {
+        let found = self.0.store.get(SPACE, &catalog(namespace, name)?).await?;
+        let dimension = match found {
+            Some(value) => read_record(&value)?.embedding.dimension,
+            // The error is that of opening.
+            None => 1,
+        };
+        self.open_existing(namespace, name, options, Arc::new(NoModel(dimension))).await
+    }
+
     async fn open_as(
         &self,
         namespace: &str,
@@ -167,6 +187,10 @@ impl Knowledge {
         let key = (namespace.to_owned(), name.to_owned());
         if let Some(base) = open.get(&key).and_then(Weak::upgrade) {
             let base = KnowledgeBase(base);
+            let fits = embedder.fingerprint() == base.embedding().fingerprint;
+            if fits && base.matching_embedder().is_err() {
+                *write(&base.0.embedder) = embedder;
+            }
             if let Some(split) = &options.split {
                 base.set_split(split).await?;
             }
@@ -226,6 +250,24 @@ impl Knowledge {
         // Last: until then it is there to be removed.
         self.0.store.commit(Batch::new().remove(SPACE, &record)).await?;
         Ok(known)
+    }
+}
+
+/// Stands where there is no model.
+struct NoModel(usize);
+
+#[async_trait]
+impl Embedder for NoModel {
+    fn dimension(&self) -> usize {
+        self.0
+    }
+
+    async fn embed(&self, _: &[String]) -> Result<Vec<Vec<f32>>> {
+        Err(Error::new(ErrorKind::Unavailable, "the knowledge base was opened without an embedding model"))
+    }
+
+    fn fingerprint(&self) -> String {
+        "none".to_owned()
     }
 }
 

@@ -11,14 +11,18 @@
 //! Absent: models (they come as traits), the network, formats other than text (they come as loaders).
 
 mod base;
+mod cite;
 mod documents;
+mod evaluate;
 mod filter;
+mod fuse;
 mod html;
 mod index;
 mod indexes;
 mod ingest;
 mod keys;
 mod load;
+mod pack;
 mod record;
 mod reembed;
 mod search;
@@ -27,12 +31,16 @@ mod split;
 mod verify;
 
 pub use base::{BaseOptions, BaseStats, BaseSummary, Knowledge, KnowledgeBase, MAX_DIMENSION};
+pub use cite::{CitationCheck, Marker, Quote, Verdict, check_citations};
 pub use documents::{MAX_DOCUMENT_BYTES, MAX_DOCUMENT_CHUNKS, MAX_METADATA_BYTES};
+pub use evaluate::{Judgements, RetrievalScores, evaluate_retrieval, score};
 pub use filter::{Filter, MAX_FILTER_CONDITIONS, MAX_FILTER_DEPTH};
-pub use index::{Metric, Precision, Scan};
+pub use fuse::FusedRetriever;
+pub use index::{Metric, NearestVectors, Precision, Scan};
 pub use ingest::{Failed, Failure, IngestOptions, Input, Progress, Report};
 pub use keys::{MAX_BASE_NAME_BYTES, MAX_DOCUMENT_ID_BYTES, MAX_NAMESPACE_BYTES};
 pub use load::{FileKind, Loaders, MAX_FILE_BYTES, MAX_FILES, detect, find_files, load_bytes, load_files};
+pub use pack::{PackPolicy, Packed, Source, pack};
 pub use record::{DocumentRecord, Embedding};
 pub use search::{BaseRetriever, MAX_HITS, MAX_QUERIES, MAX_QUERY_BYTES, SearchMode, SearchOptions};
 pub use split::{

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Embedding, Metric, Precision,
-    index::{KeywordIndex, Posting, Rows, VectorIndex, Vectors},
+    index::{Graph, KeywordIndex, Posting, Row, Rows, VectorIndex, Vectors},
     indexes::Indexes,
 };
 
@@ -47,6 +47,8 @@ struct Counts {
     rows: usize,
     /// Terms.
     terms: usize,
+    /// Whether the rows are linked.
+    graph: bool,
     /// The number that the next document got: the last that the file knows of.
     next: u64,
 }
@@ -72,7 +74,12 @@ pub(crate) fn write(path: &Path, header: &Header, next: u64, indexes: &Indexes) 
 fn content(out: &mut impl Write, header: &Header, next: u64, indexes: &Indexes) -> std::io::Result<()> {
     out.write_all(MAGIC)?;
     let terms: Vec<(&str, &[Posting])> = indexes.keywords.terms().collect();
-    let counts = Counts { rows: indexes.rows.len(), terms: terms.len(), next };
+    let counts = Counts {
+        rows: indexes.rows.len(),
+        terms: terms.len(),
+        graph: indexes.vectors.graph().is_some(),
+        next,
+    };
     for json in [serde_json::to_vec(header)?, serde_json::to_vec(&counts)?] {
         out.write_all(&(json.len() as u32).to_le_bytes())?;
         out.write_all(&json)?;
@@ -82,6 +89,16 @@ fn content(out: &mut impl Write, header: &Header, next: u64, indexes: &Indexes) 
         out.write_all(&chunk.to_le_bytes())?;
     }
     write_vectors(out, indexes.vectors.vectors())?;
+    if let Some(graph) = indexes.vectors.graph() {
+        for layers in graph.parts() {
+            let layers: Vec<&[Row]> = layers.collect();
+            write_number(out, layers.len() as u64)?;
+            for links in layers {
+                write_number(out, links.len() as u64)?;
+                write_all(out, links, Row::to_le_bytes)?;
+            }
+        }
+    }
     write_all(out, indexes.keywords.lengths(), u32::to_le_bytes)?;
     for (term, postings) in terms {
         write_number(out, term.len() as u64)?;
@@ -177,7 +194,7 @@ fn decode(content: &[u8], wanted: &Header) -> Option<(Indexes, u64)> {
     if header != *wanted {
         return None;
     }
-    let Counts { rows, terms, next } = from.json()?;
+    let Counts { rows, terms, graph, next } = from.json()?;
     let dimension = header.embedding.dimension;
     let chunks = from.all(rows, |bytes: [u8; 12]| {
         let (document, chunk) = bytes.split_at(8);
@@ -194,7 +211,8 @@ fn decode(content: &[u8], wanted: &Header) -> Option<(Indexes, u64)> {
             Vectors::I8(from.all(numbers, i8::from_le_bytes)?, from.all(rows, f32::from_le_bytes)?)
         }
     };
-    let vectors = VectorIndex::from_vectors(dimension, header.metric, vectors, rows);
+    let graph = if graph { Some(links(&mut from, rows)?) } else { None };
+    let vectors = VectorIndex::from_vectors(dimension, header.metric, vectors, rows, graph);
     let lengths = from.all(rows, u32::from_le_bytes)?;
     let mut words = Vec::new();
     for _ in 0..terms {
@@ -216,6 +234,19 @@ fn decode(content: &[u8], wanted: &Header) -> Option<(Indexes, u64)> {
     let keywords = KeywordIndex::from_parts(words, lengths);
     from.0.is_empty().then_some(())?;
     Some((Indexes::from_parts(Rows::from_chunks(chunks)?, vectors, keywords), next))
+}
+
+fn links(from: &mut Source<'_>, rows: usize) -> Option<Graph> {
+    let mut parts = Vec::new();
+    for _ in 0..rows {
+        let mut layers = Vec::new();
+        for _ in 0..from.number()? {
+            let count = usize::try_from(from.number()?).ok()?;
+            layers.push(from.all(count, Row::from_le_bytes)?);
+        }
+        parts.push(layers);
+    }
+    Graph::from_parts(parts)
 }
 
 /// Bytes that are read from the front.

@@ -18,21 +18,26 @@ pub(crate) const MARKS: &str = "session-mark";
 /// # Errors
 /// [`InvalidInput`](puna_core::ErrorKind::InvalidInput) naming what is wrong.
 pub fn check_session_name(name: &str) -> Result<()> {
+    check_name("session", name)
+}
+
+/// Whether a session, a user or an agent may have this name.
+pub(crate) fn check_name(what: &str, name: &str) -> Result<()> {
     if name.is_empty() || name.trim() != name {
         return Err(Error::invalid_input(format!(
-            "session name `{name}` is empty or begins or ends with a blank"
+            "{what} name `{name}` is empty or begins or ends with a blank"
         )));
     }
     if name.len() > MAX_SESSION_NAME_BYTES {
         return Err(Error::invalid_input(format!(
-            "a session name of {} bytes is over the limit of {MAX_SESSION_NAME_BYTES}",
+            "a {what} name of {} bytes is over the limit of {MAX_SESSION_NAME_BYTES}",
             name.len()
         )));
     }
     match name.chars().find(|c| !(c.is_alphanumeric() || " ._-:/@+".contains(*c))) {
         None => Ok(()),
         Some(c) => Err(Error::invalid_input(format!(
-            "session name `{}` holds `{}`; letters, digits, blanks and . _ - : / @ + are allowed",
+            "{what} name `{}` holds `{}`; letters, digits, blanks and . _ - : / @ + are allowed",
             name.escape_debug(),
             c.escape_debug()
         ))),

@@ -8,13 +8,40 @@ pub const CONTRACT: &str = "0.1.0";
 /// The package of the contract.
 pub(crate) const PACKAGE: &str = "puna:plugin";
 
+/// The interfaces that a guest may import. Those without functions are types alone.
+pub(crate) const OFFERED: [&str; 13] = [
+    "types",
+    "log",
+    "progress",
+    "config",
+    "clock",
+    "random",
+    "secrets",
+    "http",
+    "key-value",
+    "files",
+    "models",
+    "sql",
+    "blobs",
+];
+
 pub(crate) mod bindings {
     #![allow(missing_docs, reason = "generated; the words stand in plugin.wit")]
     wasmtime::component::bindgen!({
         path: "../../plugins/wit",
-        world: "tool",
-        imports: { default: trappable },
+        world: "plugin",
+        imports: {
+            "puna:plugin/http.send": async | trappable,
+            "puna:plugin/key-value.get": async | trappable,
+            "puna:plugin/key-value.write": async | trappable,
+            "puna:plugin/key-value.list-keys": async | trappable,
+            "puna:plugin/files": async | trappable,
+            "puna:plugin/models": async | trappable,
+            "puna:plugin/sql": async | trappable,
+            default: trappable,
+        },
         exports: { default: async },
+        with: { "puna:plugin/blobs.blob": crate::guest::Blob },
     });
 }
 

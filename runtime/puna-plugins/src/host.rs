@@ -4,6 +4,7 @@ use std::{
 };
 
 use puna_core::{Error, Result};
+use tokio::sync::Semaphore;
 use wasmtime::{
     Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig,
     component::{Component, HasSelf, Linker},
@@ -12,7 +13,7 @@ use wasmtime::{
 use crate::{
     MAX_CORE_INSTANCES, MAX_MEMORIES, MAX_MEMORY_BYTES, MAX_TABLE_ELEMENTS, MAX_TABLES, Plugin,
     cache::Cache,
-    contract::bindings::{self, ToolPre},
+    contract::{self, bindings},
     guest::GuestState,
     inspect::{self, inspect, read_component},
     turns::Turns,
@@ -20,6 +21,9 @@ use crate::{
 
 /// Address space for one linear memory where there is plenty: bounds checks cost nothing then.
 const FAST_RESERVATION: u64 = 4 << 30;
+
+/// Most components that are compiled at once: compiling takes whole cores and cannot be stopped.
+const MAX_COMPILATIONS: usize = 2;
 
 /// How a [`PluginHost`] works.
 #[derive(Clone, Debug)]
@@ -50,6 +54,7 @@ struct Inner {
     engine: Engine,
     linker: Linker<GuestState>,
     turns: Arc<Turns>,
+    compilations: Semaphore,
     cache: Option<Cache>,
 }
 
@@ -62,11 +67,12 @@ impl PluginHost {
         let calls = options.max_concurrent_calls.max(1);
         let engine = new_engine(calls)?;
         let mut linker = Linker::new(&engine);
-        bindings::Tool::add_to_linker::<_, HasSelf<GuestState>>(&mut linker, |state| state)
+        bindings::Plugin::add_to_linker::<_, HasSelf<GuestState>>(&mut linker, |state| state)
             .map_err(|error| Error::internal(format!("the contract cannot be linked: {error:#}")))?;
         let turns = Arc::new(Turns::new(&engine, calls)?);
         let cache = options.cache_dir.and_then(|folder| Cache::open(&folder, &engine));
-        Ok(Self(Arc::new(Inner { engine, linker, turns, cache })))
+        let compilations = Semaphore::new(MAX_COMPILATIONS);
+        Ok(Self(Arc::new(Inner { engine, linker, turns, compilations, cache })))
     }
 
     /// Loads a component: inspects it, and compiles it or takes it from the cache, on a thread where it
@@ -78,6 +84,7 @@ impl PluginHost {
     pub async fn load(&self, path: impl AsRef<Path>) -> Result<Plugin> {
         let path = path.as_ref().to_owned();
         let host = self.clone();
+        let _turn = self.0.compilations.acquire().await.expect("an open semaphore");
         blocking(move || {
             let component = read_component(&path)?;
             host.load_now(&component).map_err(|error| error.context(format!("plugin `{}`", path.display())))
@@ -91,6 +98,7 @@ impl PluginHost {
     /// As for [`PluginHost::load`].
     pub async fn load_bytes(&self, component: Vec<u8>) -> Result<Plugin> {
         let host = self.clone();
+        let _turn = self.0.compilations.acquire().await.expect("an open semaphore");
         blocking(move || host.load_now(&component)).await
     }
 
@@ -99,8 +107,8 @@ impl PluginHost {
         let _span = tracing::debug_span!("load_plugin", plugin = inspection.manifest.name).entered();
         let linker = &self.0.linker;
         let unknown = inspection.imports.iter().find(|name| {
-            let mut offered = ["types", "log", "clock"].iter();
-            !offered.any(|interface| name.starts_with(&format!("puna:plugin/{interface}@")))
+            let interface = name.strip_prefix("puna:plugin/").and_then(|rest| rest.split_once('@'));
+            !interface.is_some_and(|(interface, _)| contract::OFFERED.contains(&interface))
         });
         if let Some(unknown) = unknown {
             return Err(Error::new(
@@ -109,7 +117,7 @@ impl PluginHost {
             ));
         }
         let component = self.compile(bytes)?;
-        let pre = linker.instantiate_pre(&component).and_then(ToolPre::new).map_err(|error| {
+        let pre = linker.instantiate_pre(&component).map_err(|error| {
             Error::invalid_input(format!("the component does not fit the contract: {error:#}"))
         })?;
         Plugin::new(pre, Arc::clone(&self.0.turns), inspection)
@@ -169,7 +177,8 @@ fn config() -> Config {
 }
 
 fn pool(calls: usize) -> InstanceAllocationStrategy {
-    let slots = |per_call: usize| u32::try_from(calls.saturating_mul(per_call)).unwrap_or(u32::MAX);
+    // As many again for instances that are kept between calls.
+    let slots = |per_call: usize| u32::try_from(calls.saturating_mul(2 * per_call)).unwrap_or(u32::MAX);
     let count = |per_component: usize| u32::try_from(per_component).unwrap_or(u32::MAX);
     let mut pool = PoolingAllocationConfig::new();
     // Sized so that whoever holds a permit finds its slots: a full pool is waiting, never an error.

@@ -53,19 +53,42 @@ pub fn inspect(component: &[u8]) -> Result<Inspection> {
         ))
     })?;
     let manifest = Manifest::from_json(manifest)?;
-    if !surface.exports.iter().any(|name| name.starts_with("puna:plugin/tools@")) {
-        return Err(Error::invalid_input(format!(
-            "the component exports no `puna:plugin/tools@{}`",
-            contract::CONTRACT
-        )));
-    }
-    Ok(Inspection {
+    let inspection = Inspection {
         manifest,
         digest: digest(component),
         bytes,
         imports: surface.imports,
         exports: surface.exports,
-    })
+    };
+    inspection.check_exports()?;
+    Ok(inspection)
+}
+
+impl Inspection {
+    /// Whether it exports an interface of the contract.
+    pub(crate) fn exports(&self, interface: &str) -> bool {
+        let name = format!("{PACKAGE}/{interface}@");
+        self.exports.iter().any(|export| export.starts_with(&name))
+    }
+
+    /// What the manifest tells of must be there, and the reverse.
+    fn check_exports(&self) -> Result<()> {
+        let manifest = &self.manifest;
+        let parts = [
+            ("tools", manifest.tools.len()),
+            ("loaders", manifest.loaders.len()),
+            ("retrievers", manifest.retrievers.len()),
+        ];
+        for (interface, count) in parts {
+            let wrong = match (count, self.exports(interface)) {
+                (1.., false) => format!("exports no `{PACKAGE}/{interface}@{}`", contract::CONTRACT),
+                (0, true) => format!("exports `{interface}` and its manifest names none"),
+                _ => continue,
+            };
+            return Err(Error::invalid_input(format!("the component {wrong}")));
+        }
+        Ok(())
+    }
 }
 
 /// [`inspect`] for a file.

@@ -1,12 +1,14 @@
 //! The WebAssembly plugin host: turns a component that speaks the contract `puna:plugin` into
-//! [`puna_core::Tool`]s, and builds such components from Rust sources.
+//! [`puna_core::Tool`]s, [`puna_core::Loader`]s and [`puna_core::Retriever`]s, and builds such components from Rust
+//! sources.
 //!
 //! ```no_run
 //! # async fn example() -> puna_core::Result<()> {
-//! use puna_plugins::{Grant, Grants, HostOptions, Limits, PluginHost};
+//! use puna_plugins::{Grants, HostOptions, PluginHost, Setup};
 //! let host = PluginHost::new(HostOptions::default())?;
 //! let plugin = host.load("plugins/datetime/datetime.wasm").await?;
-//! let tools = plugin.tools(&Grants::from([Grant::Clock]), &Limits::default());
+//! let grants = Grants { clock: true, ..Grants::default() };
+//! let tools = plugin.ready(Setup { grants, ..Setup::default() })?.tools()?;
 //! # Ok(())
 //! # }
 //! ```
@@ -31,22 +33,33 @@ mod contract;
 mod grants;
 mod guest;
 mod host;
+mod http;
 mod inspect;
+mod instance;
 mod limits;
+mod loader;
 mod manifest;
 mod plugin;
+mod retriever;
 mod schema;
+mod services;
+mod tool;
 mod turns;
 
 pub use build::{BuildCheck, BuildOptions, BuildReport, Lock, SourceFile, build, check_build, verify};
 pub use contract::CONTRACT;
-pub use grants::{Grant, Grants};
+pub use grants::{FolderGrant, Grant, Grants, HttpGrant, SecretGrant, Secrets, SqlGrant};
+pub use guest::BlobSource;
 pub use host::{HostOptions, PluginHost};
+pub use http::{Headers, HttpBounds, HttpClient, HttpRequest, HttpResponse, HttpService, Origin, Resolver};
 pub use inspect::{Inspection, inspect, inspect_file};
 pub use limits::{
-    Limits, MAX_COMPONENT_BYTES, MAX_CORE_INSTANCES, MAX_CORE_MODULES, MAX_FUNCTION_BYTES, MAX_MEMORIES,
-    MAX_MEMORY_BYTES, MAX_TABLE_ELEMENTS, MAX_TABLES,
+    Limits, MAX_CALL_DEPTH, MAX_COMPONENT_BYTES, MAX_CORE_INSTANCES, MAX_CORE_MODULES, MAX_FUNCTION_BYTES,
+    MAX_MEMORIES, MAX_MEMORY_BYTES, MAX_TABLE_ELEMENTS, MAX_TABLES,
 };
-pub use manifest::{MANIFEST_SECTION, MAX_MANIFEST_BYTES, MAX_TOOLS, Manifest, embed_manifest};
-pub use plugin::Plugin;
+pub use loader::{LoadedPage, LoaderManifest, LoaderSource, PluginCursor, PluginLoader};
+pub use manifest::{Ask, MANIFEST_SECTION, MAX_MANIFEST_BYTES, MAX_TOOLS, Manifest, embed_manifest};
+pub use plugin::{Plugin, ReadyPlugin, Setup};
+pub use retriever::{PluginRetriever, RetrieverManifest};
 pub use schema::{MAX_SCHEMA_BYTES, MAX_SCHEMA_DEPTH, MAX_SCHEMA_NODES};
+pub use services::{Clock, Generator, KeyValue, Random, Services};

@@ -4,7 +4,7 @@ use puna_core::{Error, Result, ToolSchema};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{Grant, contract, guest::scrub, schema};
+use crate::{Grant, LoaderManifest, RetrieverManifest, contract, guest::scrub, schema};
 
 /// The custom section of a component that holds its manifest, as JSON.
 pub const MANIFEST_SECTION: &str = "puna:manifest";
@@ -12,8 +12,11 @@ pub const MANIFEST_SECTION: &str = "puna:manifest";
 /// Largest manifest, as JSON.
 pub const MAX_MANIFEST_BYTES: usize = 256 << 10;
 
-/// Most tools in a plugin: a model cannot choose among more.
+/// Most tools in a plugin: a model cannot choose among more. Also the most loaders, and the most retrievers.
 pub const MAX_TOOLS: usize = 64;
+
+/// Most media types or extensions of a loader, and most wants of a grant.
+const MAX_NAMES: usize = 32;
 
 /// Longest name of a plugin or tool, as model APIs have it.
 const MAX_NAME_BYTES: usize = 64;
@@ -34,12 +37,63 @@ pub struct Manifest {
     pub description: String,
     /// The grants it wants, each with the reason, for whoever gives them.
     #[serde(default)]
-    pub asks: BTreeMap<Grant, String>,
+    pub asks: BTreeMap<Grant, Ask>,
+    /// JSON Schema of its configuration, where it takes one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub configuration: Option<Value>,
     /// Its tools, with the JSON Schemas of their arguments and results.
+    #[serde(default)]
     pub tools: Vec<ToolSchema>,
+    /// Its loaders, with the JSON Schemas of their options.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub loaders: Vec<LoaderManifest>,
+    /// Its retrievers, with the JSON Schemas of their options.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub retrievers: Vec<RetrieverManifest>,
     /// SHA-256 of the source it was built from, in hexadecimal, where the build recorded it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
+}
+
+/// What a plugin asks for, and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "AskForm", into = "AskForm")]
+pub struct Ask {
+    /// Why, in a sentence for whoever gives it.
+    pub reason: String,
+    /// What exactly: the origins of `http`, the names of `secrets`, `files` and `sql`. Empty where the user chooses.
+    pub wants: Vec<String>,
+}
+
+/// How an [`Ask`] is written: mostly the reason alone.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum AskForm {
+    Reason(String),
+    Detailed {
+        reason: String,
+        #[serde(default)]
+        wants: Vec<String>,
+    },
+}
+
+impl From<AskForm> for Ask {
+    fn from(form: AskForm) -> Self {
+        match form {
+            AskForm::Reason(reason) => Self { reason, wants: Vec::new() },
+            AskForm::Detailed { reason, wants } => Self { reason, wants },
+        }
+    }
+}
+
+impl From<Ask> for AskForm {
+    fn from(ask: Ask) -> Self {
+        if ask.wants.is_empty() {
+            Self::Reason(ask.reason)
+        } else {
+            Self::Detailed { reason: ask.reason, wants: ask.wants }
+        }
+    }
 }
 
 impl Manifest {
@@ -80,35 +134,74 @@ impl Manifest {
         }
         check_text("version", &self.version, MAX_NAME_BYTES)?;
         check_text("description", &self.description, MAX_DESCRIPTION_BYTES)?;
-        for (grant, reason) in &self.asks {
-            check_text(&format!("reason for `{grant}`"), reason, MAX_DESCRIPTION_BYTES)?;
+        for (grant, ask) in &self.asks {
+            check_text(&format!("reason for `{grant}`"), &ask.reason, MAX_DESCRIPTION_BYTES)?;
+            check_names(&format!("wants of `{grant}`"), &ask.wants)?;
         }
-        if self.tools.is_empty() || self.tools.len() > MAX_TOOLS {
-            return wrong(format!("a plugin has 1 to {MAX_TOOLS} tools; this one has {}", self.tools.len()));
+        if let Some(configuration) = &self.configuration {
+            schema::compile(configuration).map_err(|error| error.context("configuration"))?;
         }
-        let mut names = BTreeSet::new();
+        if self.tools.is_empty() && self.loaders.is_empty() && self.retrievers.is_empty() {
+            return Err(Error::invalid_input("a plugin has tools, loaders or retrievers; this one has none"));
+        }
+        check_parts("tool", self.tools.iter().map(|tool| (&tool.name, &tool.description)))?;
         for tool in &self.tools {
-            if !is_tool_name(&tool.name) {
-                return wrong(format!(
-                    "`{}` is no name for a tool; use letters, digits, `_` and `-`, at most {MAX_NAME_BYTES}",
-                    scrub(&tool.name, MAX_NAME_BYTES)
-                ));
-            }
-            if !names.insert(&tool.name) {
-                return wrong(format!("two tools have the name `{}`", tool.name));
-            }
-            check_text(&format!("description of `{}`", tool.name), &tool.description, MAX_DESCRIPTION_BYTES)?;
-            let of = |what| move |error: Error| error.context(format!("{what} of tool `{}`", tool.name));
-            schema::compile(&tool.parameters).map_err(of("parameters"))?;
-            if tool.parameters.get("type").and_then(Value::as_str) != Some("object") {
-                return wrong(format!("parameters of tool `{}`: the type must be `object`", tool.name));
-            }
+            check_options("parameters", "tool", &tool.name, &tool.parameters)?;
             if let Some(output) = &tool.output {
-                schema::compile(output).map_err(of("output"))?;
+                schema::compile(output)
+                    .map_err(|error| error.context(format!("output of tool `{}`", tool.name)))?;
             }
+        }
+        check_parts("loader", self.loaders.iter().map(|loader| (&loader.name, &loader.description)))?;
+        for loader in &self.loaders {
+            check_options("options", "loader", &loader.name, &loader.options)?;
+            check_names(&format!("media types of `{}`", loader.name), &loader.media_types)?;
+            check_names(&format!("extensions of `{}`", loader.name), &loader.extensions)?;
+        }
+        check_parts("retriever", self.retrievers.iter().map(|found| (&found.name, &found.description)))?;
+        for retriever in &self.retrievers {
+            check_options("options", "retriever", &retriever.name, &retriever.options)?;
         }
         Ok(())
     }
+}
+
+/// Names and descriptions of a plugin's tools, loaders or retrievers.
+fn check_parts<'a>(kind: &str, parts: impl ExactSizeIterator<Item = (&'a String, &'a String)>) -> Result<()> {
+    let wrong = |what: String| Err(Error::invalid_input(what));
+    if parts.len() > MAX_TOOLS {
+        return wrong(format!("a plugin has at most {MAX_TOOLS} {kind}s; this one has {}", parts.len()));
+    }
+    let mut names = BTreeSet::new();
+    for (name, description) in parts {
+        if !is_tool_name(name) {
+            return wrong(format!(
+                "`{}` is no name for a {kind}; use letters, digits, `_` and `-`, at most {MAX_NAME_BYTES}",
+                scrub(name, MAX_NAME_BYTES)
+            ));
+        }
+        if !names.insert(name) {
+            return wrong(format!("two {kind}s have the name `{name}`"));
+        }
+        check_text(&format!("description of `{name}`"), description, MAX_DESCRIPTION_BYTES)?;
+    }
+    Ok(())
+}
+
+/// A schema of what a part takes.
+fn check_options(what: &str, kind: &str, name: &str, schema: &Value) -> Result<()> {
+    schema::compile(schema).map_err(|error| error.context(format!("{what} of {kind} `{name}`")))?;
+    if schema.get("type").and_then(Value::as_str) != Some("object") {
+        return Err(Error::invalid_input(format!("{what} of {kind} `{name}`: the type must be `object`")));
+    }
+    Ok(())
+}
+
+fn check_names(what: &str, names: &[String]) -> Result<()> {
+    if names.len() > MAX_NAMES {
+        return Err(Error::invalid_input(format!("the {what} are {}; the most is {MAX_NAMES}", names.len())));
+    }
+    names.iter().try_for_each(|name| check_text(what, name, MAX_NAME_BYTES * 4))
 }
 
 /// Adds the manifest to a component as its last custom section.

@@ -1,53 +1,104 @@
-use std::{sync::Arc, time::Instant};
+use std::sync::{Arc, Mutex};
 
-use async_trait::async_trait;
 use jsonschema::Validator;
-use puna_core::{Error, Result, Tool, ToolContext, ToolError, ToolErrorKind, ToolSchema};
+use puna_core::{Error, Result, Tool, ToolErrorKind};
 use serde_json::Value;
-use tracing::Instrument as _;
-use wasmtime::{Store, Trap};
+use wasmtime::component::InstancePre;
 
 use crate::{
-    Grants, Inspection, Limits, Manifest,
-    contract::bindings::ToolPre,
-    guest::{GuestState, scrub, tool_error},
+    Grants, Inspection, Limits, Manifest, PluginLoader, PluginRetriever, Services,
+    contract::bindings::exports::puna::plugin::{loaders, retrievers, tools},
+    guest::{Folders, GuestState, open_folders},
+    instance::Instance,
     schema,
+    tool::{self, PluginTool},
     turns::Turns,
 };
-
-/// What a result may hold beside its text when it is copied out of the guest: the record around it.
-const RESULT_OVERHEAD_BYTES: usize = 4 << 10;
 
 /// A loaded component. Cheap to clone.
 #[derive(Clone)]
 pub struct Plugin(Arc<Loaded>);
 
-struct Loaded {
-    pre: ToolPre<GuestState>,
-    turns: Arc<Turns>,
+pub(crate) struct Loaded {
+    pub pre: InstancePre<GuestState>,
+    pub turns: Arc<Turns>,
+    pub name: Arc<str>,
+    pub tools: Option<tools::GuestIndices>,
+    pub loaders: Option<loaders::GuestIndices>,
+    pub retrievers: Option<retrievers::GuestIndices>,
     inspection: Inspection,
-    name: Arc<str>,
-    functions: Vec<Function>,
+    configuration: Option<Validator>,
 }
 
-struct Function {
-    schema: ToolSchema,
-    parameters: Validator,
-    output: Option<Validator>,
+/// What a plugin is given: nothing by default, within the default limits.
+#[derive(Clone, Debug, Default)]
+pub struct Setup {
+    /// What it may use.
+    pub grants: Grants,
+    /// What one call may use up.
+    pub limits: Limits,
+    /// Its configuration, which must satisfy the manifest's schema.
+    pub config: Value,
+    /// What of the host the grants reach.
+    pub services: Services,
+    /// How often an instance is used again. By default never: each call has a fresh one and sees nothing of the calls
+    /// before. A plugin that takes long to start is faster with some; it then keeps its memory from call to call. An
+    /// instance that broke is never used again.
+    pub reuse: u32,
+    /// Whose keys in the store these are; the plugin's name where it is none. Two agents that give a plugin different
+    /// spaces share no key.
+    pub space: Option<String>,
+}
+
+/// What guests see of a [`Setup`].
+pub(crate) struct Prepared {
+    pub grants: Grants,
+    pub limits: Limits,
+    pub config_text: String,
+    pub services: Services,
+    pub space: String,
+    pub folders: Folders,
+}
+
+/// A plugin with its setup, ready to be called. Cheap to clone.
+#[derive(Clone)]
+pub struct ReadyPlugin(pub(crate) Arc<Ready>);
+
+pub(crate) struct Ready {
+    pub loaded: Arc<Loaded>,
+    pub prepared: Arc<Prepared>,
+    pub reuse: u32,
+    /// Instances to use again.
+    pub idle: Mutex<Vec<Instance>>,
 }
 
 impl Plugin {
-    pub(crate) fn new(pre: ToolPre<GuestState>, turns: Arc<Turns>, inspection: Inspection) -> Result<Self> {
-        let function = |schema: &ToolSchema| {
-            Ok(Function {
-                parameters: schema::compile(&schema.parameters)?,
-                output: schema.output.as_ref().map(schema::compile).transpose()?,
-                schema: schema.clone(),
-            })
+    pub(crate) fn new(
+        pre: InstancePre<GuestState>,
+        turns: Arc<Turns>,
+        inspection: Inspection,
+    ) -> Result<Self> {
+        let misfit = |interface: &str| {
+            let interface = interface.to_owned();
+            move |error: wasmtime::Error| {
+                Error::invalid_input(format!("its export `{interface}` does not fit the contract: {error:#}"))
+            }
         };
-        let functions = inspection.manifest.tools.iter().map(function).collect::<Result<_, Error>>()?;
-        let name = inspection.manifest.name.as_str().into();
-        Ok(Self(Arc::new(Loaded { pre, turns, inspection, name, functions })))
+        let manifest = &inspection.manifest;
+        let exports = |interface: &str| inspection.exports(interface);
+        let tools = exports("tools").then(|| tools::GuestIndices::new(&pre)).transpose();
+        let loaders = exports("loaders").then(|| loaders::GuestIndices::new(&pre)).transpose();
+        let retrievers = exports("retrievers").then(|| retrievers::GuestIndices::new(&pre)).transpose();
+        Ok(Self(Arc::new(Loaded {
+            tools: tools.map_err(misfit("tools"))?,
+            loaders: loaders.map_err(misfit("loaders"))?,
+            retrievers: retrievers.map_err(misfit("retrievers"))?,
+            name: manifest.name.as_str().into(),
+            configuration: manifest.configuration.as_ref().map(schema::compile).transpose()?,
+            pre,
+            turns,
+            inspection,
+        })))
     }
 
     /// What the plugin says about itself.
@@ -60,149 +111,99 @@ impl Plugin {
         &self.0.inspection
     }
 
-    /// The plugin's functions as tools, in the manifest's order. What the plugin asks for and is not
-    /// granted is denied when a call uses it.
-    pub fn tools(&self, grants: &Grants, limits: &Limits) -> Vec<Arc<dyn Tool>> {
-        for (grant, reason) in self.manifest().asks.iter().filter(|(grant, _)| !grants.has(**grant)) {
-            tracing::info!(plugin = &*self.0.name, %grant, reason, "the plugin asks for a grant that it does not have");
+    /// Gives the plugin what it may use. What it asks for and is not granted is denied when a call uses it.
+    ///
+    /// # Errors
+    /// Invalid input when the configuration does not satisfy the manifest's schema, with the JSON pointer; those of
+    /// opening granted folders.
+    pub fn ready(&self, setup: Setup) -> Result<ReadyPlugin> {
+        let Setup { grants, limits, config, services, reuse, space } = setup;
+        let name = &self.0.name;
+        // Nothing said is an empty configuration: the schema tells whether that will do.
+        let unsaid = config.is_null() && self.0.configuration.is_some();
+        let config = if unsaid { Value::Object(serde_json::Map::new()) } else { config };
+        match &self.0.configuration {
+            Some(schema) => schema::check(schema, &config, ToolErrorKind::InvalidInput).map_err(|error| {
+                Error::invalid_input(format!("the configuration of plugin `{name}`: {error}"))
+            })?,
+            None if !config.is_null() => {
+                return Err(Error::invalid_input(format!("plugin `{name}` takes no configuration")));
+            }
+            None => {}
         }
-        let tool = |index| -> Arc<dyn Tool> {
-            Arc::new(PluginTool {
-                plugin: self.clone(),
-                index,
-                grants: grants.clone(),
-                limits: limits.clone(),
-            })
+        for (grant, ask) in self.manifest().asks.iter().filter(|(grant, _)| !grants.has(**grant)) {
+            tracing::info!(plugin = &**name, %grant, ask.reason, "the plugin asks for a grant that it does not have");
+        }
+        let prepared = Prepared {
+            folders: open_folders(&grants.files)?,
+            space: space.unwrap_or_else(|| name.to_string()),
+            config_text: config.to_string(),
+            grants,
+            limits,
+            services,
         };
-        (0..self.0.functions.len()).map(tool).collect()
+        Ok(ReadyPlugin(Arc::new(Ready {
+            loaded: Arc::clone(&self.0),
+            prepared: Arc::new(prepared),
+            reuse,
+            idle: Mutex::default(),
+        })))
     }
 }
 
-struct PluginTool {
-    plugin: Plugin,
-    index: usize,
-    grants: Grants,
-    limits: Limits,
-}
-
-#[async_trait]
-impl Tool for PluginTool {
-    fn schema(&self) -> &ToolSchema {
-        &self.function().schema
+impl ReadyPlugin {
+    /// What the plugin says about itself.
+    pub fn manifest(&self) -> &Manifest {
+        &self.0.loaded.inspection.manifest
     }
 
-    async fn call(&self, arguments: Value, context: &ToolContext) -> Result<Value, ToolError> {
-        let span =
-            tracing::debug_span!("plugin_call", plugin = &*self.plugin.0.name, tool = self.schema().name);
-        let work = with_deadline(context.deadline, self.perform(&arguments)).instrument(span);
-        match context.cancel.run_until_cancelled(work).await {
-            Some(outcome) => outcome,
-            None => Err(ToolError::new(ToolErrorKind::Cancelled, "the call was cancelled")),
-        }
-    }
-}
-
-impl PluginTool {
-    fn function(&self) -> &Function {
-        &self.plugin.0.functions[self.index]
+    /// What the component is: its manifest, digest and surface.
+    pub fn inspection(&self) -> &Inspection {
+        &self.0.loaded.inspection
     }
 
-    async fn perform(&self, arguments: &Value) -> Result<Value, ToolError> {
-        let function = self.function();
-        let text = arguments.to_string();
-        if text.len() > self.limits.argument_bytes {
-            return Err(too_large("the arguments take", text.len(), self.limits.argument_bytes));
-        }
-        schema::check(&function.parameters, arguments, ToolErrorKind::InvalidInput)?;
-        let started = Instant::now();
-        let result = self.run(&text).await;
-        tracing::debug!(elapsed_us = started.elapsed().as_micros(), failed = result.is_err(), "called");
-        let result = result?;
-        if result.len() > self.limits.result_bytes {
-            return Err(too_large("the result takes", result.len(), self.limits.result_bytes));
-        }
-        // The parser bounds the depth.
-        let value: Value = serde_json::from_str(&result).map_err(|error| {
-            ToolError::new(ToolErrorKind::InvalidOutput, format!("{} gave no JSON: {error}", self.who()))
-        })?;
-        if let Some(output) = &function.output {
-            schema::check(output, &value, ToolErrorKind::InvalidOutput)?;
-        }
-        Ok(value)
+    /// The plugin's functions as tools, in the manifest's order.
+    ///
+    /// # Errors
+    /// Those of the schemas, which a loaded plugin does not have.
+    pub fn tools(&self) -> Result<Vec<Arc<dyn Tool>>> {
+        let tools = self.manifest().tools.iter().map(|schema| {
+            let tool = PluginTool::new(Arc::clone(&self.0), tool::Function::new(schema)?);
+            Ok(Arc::new(tool) as Arc<dyn Tool>)
+        });
+        tools.collect()
     }
 
-    /// Instantiates and calls, within the call's time and memory. The wait for a turn is the caller's.
-    async fn run(&self, arguments: &str) -> Result<String, ToolError> {
-        let loaded = &*self.plugin.0;
-        let _turn = loaded.turns.take().await;
-        let state = GuestState::new(Arc::clone(&loaded.name), self.grants.clone(), &self.limits);
-        let mut store = Store::new(loaded.pre.engine(), state);
-        store.limiter(|state| &mut state.memory);
-        store.set_hostcall_fuel(self.limits.result_bytes.saturating_add(RESULT_OVERHEAD_BYTES));
-        store.set_epoch_deadline(1);
-        store.epoch_deadline_async_yield_and_update(1);
-
-        let call = async {
-            let instance = loaded.pre.instantiate_async(&mut store).await?;
-            instance.puna_plugin_tools().call_call(&mut store, &self.schema().name, arguments).await
-        };
-        // Around both: the start functions of a component run while it is instantiated.
-        let outcome = tokio::time::timeout(self.limits.time(), call).await;
-        match outcome {
-            Ok(Ok(result)) => result.map_err(tool_error),
-            Ok(Err(error)) => Err(self.broken(&error, store.data().memory.refused)),
-            Err(_) => Err(ToolError::new(
-                ToolErrorKind::Timeout,
-                format!("{} took longer than {} ms", self.who(), self.limits.time_ms),
-            )),
-        }
+    /// The loader of this name.
+    ///
+    /// # Errors
+    /// Not found, naming those there are.
+    pub fn loader(&self, name: &str) -> Result<PluginLoader> {
+        let loaders = &self.manifest().loaders;
+        let found = loaders.iter().find(|loader| loader.name == name);
+        let found =
+            found.ok_or_else(|| self.missing("loader", name, loaders.iter().map(|found| &found.name)))?;
+        PluginLoader::new(Arc::clone(&self.0), found)
     }
 
-    /// Why a guest ended without an answer.
-    fn broken(&self, error: &wasmtime::Error, refused_memory: bool) -> ToolError {
-        let report = format!("{error:#}");
-        tracing::debug!(report, "the guest broke");
-        if refused_memory {
-            return ToolError::new(
-                ToolErrorKind::TooLarge,
-                format!("{} wanted more memory than {} bytes", self.who(), self.limits.memory_bytes),
-            );
-        }
-        // The engine's type for this one is private.
-        if report.contains("fuel allocated for hostcalls has been exhausted") {
-            return ToolError::new(
-                ToolErrorKind::TooLarge,
-                format!("{} handed over more than {} bytes", self.who(), self.limits.result_bytes),
-            );
-        }
-        if error.chain().any(|cause| cause.is::<std::str::Utf8Error>()) {
-            return ToolError::new(
-                ToolErrorKind::InvalidOutput,
-                format!("{} gave text that is no UTF-8", self.who()),
-            );
-        }
-        let reason = match error.downcast_ref::<Trap>() {
-            Some(trap) => trap.to_string(),
-            None => error.root_cause().to_string(),
-        };
-        ToolError::new(ToolErrorKind::Internal, format!("{} broke: {}", self.who(), scrub(&reason, 300)))
+    /// The retriever of this name.
+    ///
+    /// # Errors
+    /// Not found, naming those there are.
+    pub fn retriever(&self, name: &str) -> Result<PluginRetriever> {
+        let retrievers = &self.manifest().retrievers;
+        let found = retrievers.iter().find(|retriever| retriever.name == name);
+        let found = found
+            .ok_or_else(|| self.missing("retriever", name, retrievers.iter().map(|found| &found.name)))?;
+        PluginRetriever::new(Arc::clone(&self.0), found)
     }
 
-    fn who(&self) -> String {
-        format!("`{}` of plugin `{}`", self.schema().name, self.plugin.0.name)
+    fn missing<'a>(&self, kind: &str, name: &str, known: impl Iterator<Item = &'a String>) -> Error {
+        let known: Vec<&str> = known.map(String::as_str).collect();
+        let known = if known.is_empty() { "none".to_owned() } else { format!("`{}`", known.join("`, `")) };
+        Error::new(
+            puna_core::ErrorKind::NotFound,
+            format!("plugin `{}` has no {kind} `{name}`; it has {known}", self.0.loaded.name),
+        )
     }
-}
-
-async fn with_deadline<T>(
-    deadline: Option<Instant>,
-    work: impl Future<Output = Result<T, ToolError>>,
-) -> Result<T, ToolError> {
-    let Some(deadline) = deadline else { return work.await };
-    tokio::time::timeout_at(deadline.into(), work)
-        .await
-        .unwrap_or_else(|_| Err(ToolError::new(ToolErrorKind::Timeout, "the call's deadline has passed")))
-}
-
-fn too_large(what: &str, bytes: usize, limit: usize) -> ToolError {
-    ToolError::new(ToolErrorKind::TooLarge, format!("{what} {bytes} bytes; the most is {limit}"))
 }

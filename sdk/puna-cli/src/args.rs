@@ -4,7 +4,7 @@ use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
 use crate::encode::{ClassifyArgs, EmbedArgs, RerankArgs};
 use crate::model::{adapter::AdapterArgs, compare::CompareArgs, export::ExportArgs, random::RandomArgs};
-use crate::store::StoreArgs;
+use crate::{eval::EvalArgs, knowledge::KnowledgeArgs, memory::MemoryArgs, store::StoreArgs};
 
 /// Runs agents: a Llama in process, tools as sandboxed WebAssembly, conversations that last.
 #[derive(Debug, Parser)]
@@ -25,8 +25,14 @@ pub(crate) enum Command {
     Chat(ChatArgs),
     /// List, show, fork, export, import and delete conversations
     Sessions(SessionsArgs),
+    /// List, show, export and forget what agents remember
+    Memory(MemoryArgs),
     /// Check, export, import, measure and compact the data folder
     Store(StoreArgs),
+    /// Add documents to knowledge bases and search them
+    Knowledge(KnowledgeArgs),
+    /// Measure how good something is
+    Eval(EvalArgs),
     /// Check an agent's YAML
     Validate(ValidateArgs),
     /// Print the JSON Schema of agent.yaml, for editors
@@ -98,6 +104,9 @@ pub(crate) struct RunArgs {
     /// Go on with the conversation of this name, or begin it; without it, a new one
     #[arg(short, long)]
     pub session: Option<String>,
+    /// Who speaks: whose facts are remembered and recalled
+    #[arg(short, long, value_name = "NAME")]
+    pub user: Option<String>,
     #[command(flatten)]
     pub data: DataArgs,
     #[command(flatten)]
@@ -114,6 +123,9 @@ pub(crate) struct ChatArgs {
     /// Go on with the conversation of this name, or begin it
     #[arg(short, long, default_value = "chat")]
     pub session: String,
+    /// Who speaks: whose facts are remembered and recalled
+    #[arg(short, long, value_name = "NAME")]
+    pub user: Option<String>,
     #[command(flatten)]
     pub data: DataArgs,
     #[command(flatten)]
@@ -229,6 +241,11 @@ pub(crate) enum PluginCommand {
         json: bool,
     },
     /// Call one function of a component
+    #[command(after_help = "\
+Examples:
+  puna plugin call plugins/datetime/datetime.wasm current_time '{\"place\": \"Seoul\"}' --grant clock
+  puna plugin call notes.wasm search '{\"text\": \"llama\"}' --grant 'files: {notes: {path: ./notes}}'
+  puna plugin call fetch.wasm fetch '{\"url\": \"https://example.com\"}' --grant 'http: [https://example.com]'")]
     Call {
         /// The component
         component: PathBuf,
@@ -236,9 +253,12 @@ pub(crate) enum PluginCommand {
         function: String,
         /// The arguments: a JSON object
         arguments: String,
-        /// Allow what the plugin asks for; can be repeated
+        /// Allow what the plugin asks for, as an agent's file has it; can be repeated
         #[arg(long = "grant", value_name = "GRANT")]
         grants: Vec<String>,
+        /// The plugin's configuration: JSON
+        #[arg(long, value_name = "JSON")]
+        config: Option<String>,
     },
 }
 

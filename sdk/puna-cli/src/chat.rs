@@ -59,7 +59,7 @@ pub(crate) async fn chat(args: args::ChatArgs) -> Result<ExitCode> {
                 // The line is worth keeping even if its history file is not writable.
                 let _ = editor.add_history_entry(question);
                 let _ = editor.save_history(&history);
-                answer(&agent, &args.session, question, &output).await;
+                answer(&agent, &args.session, args.user.as_deref(), question, &output).await;
             }
         }
     }
@@ -67,12 +67,12 @@ pub(crate) async fn chat(args: args::ChatArgs) -> Result<ExitCode> {
 }
 
 /// One turn. An error is shown and the conversation goes on.
-async fn answer(agent: &puna::Agent, session: &str, question: &str, output: &OutputSpec) {
+async fn answer(agent: &puna::Agent, session: &str, user: Option<&str>, question: &str, output: &OutputSpec) {
     let cancel = CancellationToken::new();
     let events = agent.run(
         session,
         Message::user(question),
-        RunOptions { cancel: cancel.clone(), ..Default::default() },
+        RunOptions { cancel: cancel.clone(), user: user.map(str::to_owned), ..Default::default() },
     );
     let showing = run::print_text(events, output.clone());
     tokio::pin!(showing);

@@ -130,7 +130,7 @@ pub(crate) enum Long {
 }
 
 impl EncoderArgs {
-    fn options(&self) -> EncoderOptions {
+    pub(crate) fn options(&self) -> EncoderOptions {
         EncoderOptions {
             threads: self.threads,
             variant: self.variant.clone(),
@@ -302,7 +302,7 @@ pub(crate) fn inspect(path: &Path, variant: Option<&str>, as_json: bool) -> Resu
     Ok(true)
 }
 
-fn runtime() -> Result<Runtime> {
+pub(crate) fn runtime() -> Result<Runtime> {
     let shown = setup::shown();
     Runtime::get(&|step| shown(step.into()))
 }

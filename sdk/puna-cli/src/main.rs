@@ -7,8 +7,11 @@ mod args;
 mod chat;
 mod doctor;
 mod encode;
+mod eval;
 mod exit;
 mod generate;
+mod knowledge;
+mod memory;
 mod model;
 mod plugin;
 mod render;
@@ -49,7 +52,10 @@ async fn dispatch(command: args::Command) -> puna::Result<ExitCode> {
         Command::Run(args) => run::run(args).await,
         Command::Chat(args) => chat::chat(args).await,
         Command::Sessions(args) => sessions::sessions(args).await,
+        Command::Memory(args) => memory::memory(args).await,
         Command::Store(args) => store::store(args).await,
+        Command::Knowledge(args) => knowledge::knowledge(args).await,
+        Command::Eval(args) => eval::eval(args).await,
         Command::Validate(args) => spec::validate(&args),
         Command::Schema => spec::schema(),
         Command::Doctor(args) => doctor::doctor(args).await,

@@ -1,8 +1,8 @@
 use std::{path::Path, process::ExitCode};
 
 use puna::{
-    CancellationToken, Error, ErrorKind, Result, ToolContext, ToolErrorKind,
-    plugins::{BuildOptions, Grant, Grants, Inspection, Limits},
+    Error, ErrorKind, Result, ToolContext, ToolReport, ToolReports,
+    plugins::{BuildOptions, Inspection, Setup},
 };
 use serde_json::Value;
 
@@ -19,8 +19,8 @@ pub(crate) async fn plugin(args: PluginArgs) -> Result<ExitCode> {
         PluginCommand::Build { folder, check: false, json } => build(&folder, json)?,
         PluginCommand::Build { folder, check: true, json } => check(&folder, json)?,
         PluginCommand::Inspect { component, json } => inspect(&component, json)?,
-        PluginCommand::Call { component, function, arguments, grants } => {
-            call(&component, &function, &arguments, &grants).await?;
+        PluginCommand::Call { component, function, arguments, grants, config } => {
+            call(&component, &function, &arguments, &grants, config.as_deref()).await?;
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -69,8 +69,12 @@ fn show(inspection: &Inspection) -> Result<()> {
     line(format!("component   {}, sha256 {}", size(inspection.bytes), inspection.digest))?;
     line(format!("imports     {}", or_none(&inspection.imports)))?;
     line(format!("exports     {}", or_none(&inspection.exports)))?;
-    for (grant, reason) in &manifest.asks {
-        line(format!("asks for    {grant}: {reason}"))?;
+    for (grant, ask) in &manifest.asks {
+        let wants = if ask.wants.is_empty() { String::new() } else { format!(" ({})", ask.wants.join(", ")) };
+        line(format!("asks for    {grant}{wants}: {}", ask.reason))?;
+    }
+    if let Some(configuration) = &manifest.configuration {
+        line(format!("configured  {configuration}"))?;
     }
     for tool in &manifest.tools {
         let description = render::printable(&tool.description);
@@ -80,6 +84,25 @@ fn show(inspection: &Inspection) -> Result<()> {
             line(format!("  gives     {output}"))?;
         }
     }
+    for loader in &manifest.loaders {
+        let description = render::printable(&loader.description);
+        print_line(&format!("\n{}{}{} (loader): {description}", render::BOLD, loader.name, render::RESET))?;
+        line(format!(
+            "  reads     {}",
+            or_none(&[&loader.media_types[..], &loader.extensions[..]].concat())
+        ))?;
+        line(format!("  options   {}", loader.options))?;
+    }
+    for retriever in &manifest.retrievers {
+        let description = render::printable(&retriever.description);
+        print_line(&format!(
+            "\n{}{}{} (retriever): {description}",
+            render::BOLD,
+            retriever.name,
+            render::RESET
+        ))?;
+        line(format!("  options   {}", retriever.options))?;
+    }
     Ok(())
 }
 
@@ -87,14 +110,27 @@ fn or_none(names: &[String]) -> String {
     if names.is_empty() { "nothing".to_owned() } else { names.join(", ") }
 }
 
-async fn call(component: &Path, function: &str, arguments: &str, grants: &[String]) -> Result<()> {
-    let arguments: Value = serde_json::from_str(arguments).map_err(|error| {
-        Error::invalid_input(format!("the arguments `{arguments}` are not JSON")).with_source(error)
-    })?;
-    let grants = grants.iter().map(|grant| grant_named(grant)).collect::<Result<Grants>>()?;
+async fn call(
+    component: &Path,
+    function: &str,
+    arguments: &str,
+    grants: &[String],
+    config: Option<&str>,
+) -> Result<()> {
+    let json = |what: &str, text: &str| {
+        serde_json::from_str::<Value>(text).map_err(|error| {
+            Error::invalid_input(format!("the {what} `{text}` are not JSON")).with_source(error)
+        })
+    };
+    let arguments = json("arguments", arguments)?;
+    let config = config.map(|config| json("values of `--config`", config)).transpose()?.unwrap_or_default();
+    let grants = grants.iter().map(|grant| grant.parse()).collect::<Result<Vec<puna::Grant>>>()?;
+    let grants = puna::grants(&grants)?;
     let stack = run::open_stack(None)?;
     let plugin = stack.plugins().load(component).await?;
-    let tools = plugin.tools(&grants, &Limits::default());
+    let services = tokio::task::block_in_place(|| stack.plugin_services(&grants))?;
+    let plugin = plugin.ready(Setup { grants, config, services, ..Setup::default() })?;
+    let tools = plugin.tools()?;
     let Some(tool) = tools.iter().find(|tool| tool.schema().name == function) else {
         let known: Vec<&str> = tools.iter().map(|tool| tool.schema().name.as_str()).collect();
         return Err(Error::new(
@@ -106,33 +142,18 @@ async fn call(component: &Path, function: &str, arguments: &str, grants: &[Strin
             ),
         ));
     };
-    let context = ToolContext {
-        call_id: "call_0".to_owned(),
-        session: "puna-plugin-call".to_owned(),
-        turn: String::new(),
-        user: None,
-        deadline: None,
-        cancel: CancellationToken::new(),
-    };
+    let mut context = ToolContext::new("call_0", "puna-plugin-call");
+    context.reports = ToolReports::to(|report| match report {
+        ToolReport::Progress { done, message } => {
+            let share = done.map(|done| format!("{:.0} % ", done * 100.0)).unwrap_or_default();
+            eprintln!("{share}{}", render::printable(&message));
+        }
+        ToolReport::Attachment { name, media } => {
+            eprintln!("{} ({})", render::printable(&name), render::printable(&media.media_type));
+        }
+    });
     match tool.call(arguments, &context).await {
         Ok(value) => print_line(&value.to_string()),
-        Err(error) => {
-            let kind = match error.kind {
-                ToolErrorKind::InvalidInput => ErrorKind::InvalidInput,
-                ToolErrorKind::NotFound => ErrorKind::NotFound,
-                ToolErrorKind::Denied | ToolErrorKind::AuthRequired => ErrorKind::Denied,
-                ToolErrorKind::RateLimited | ToolErrorKind::TooLarge => ErrorKind::ResourceExhausted,
-                ToolErrorKind::Unavailable => ErrorKind::Unavailable,
-                ToolErrorKind::Timeout => ErrorKind::Timeout,
-                ToolErrorKind::Cancelled => ErrorKind::Cancelled,
-                ToolErrorKind::InvalidOutput | ToolErrorKind::Internal => ErrorKind::Internal,
-            };
-            Err(Error::new(kind, format!("`{function}` failed: {error}")))
-        }
+        Err(error) => Err(Error::from(error).context(format!("`{function}` failed"))),
     }
-}
-
-fn grant_named(name: &str) -> Result<Grant> {
-    serde_json::from_value(Value::from(name))
-        .map_err(|_| Error::invalid_input(format!("no grant `{name}`; known: {}", Grant::Clock)))
 }

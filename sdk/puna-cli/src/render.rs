@@ -36,6 +36,26 @@ impl Renderer {
                     "the {dropped_turns} oldest turns do not fit the model's context and are left out"
                 ));
             }
+            Event::HistorySummarized { turns, cut: end, .. } => {
+                let end = if *end { ", cut at the most tokens it may have" } else { "" };
+                self.note(&format!("the {turns} oldest turns are summarised{end}"));
+            }
+            Event::FactsRecalled { facts, left_out } => {
+                let more =
+                    if *left_out > 0 { format!(", {left_out} more have no room") } else { String::new() };
+                self.note(&format!("{} facts recalled{more}", facts.len()));
+            }
+            Event::FactsLearned { facts } => {
+                for fact in facts {
+                    self.note(&format!("learnt {}", cut(&fact.to_string())));
+                }
+            }
+            Event::MemoryFailed { during, message, .. } => {
+                self.note(&format!("the memory failed to {during}: {}", cut(message)));
+            }
+            Event::SummaryFailed { message, .. } => {
+                self.note(&format!("the oldest turns are not summarised: {}", cut(message)));
+            }
             Event::TextDelta { text } if self.output.stream && !self.has_form() => self.say(text)?,
             Event::OutputRefused { repair, reason } => {
                 self.note(&format!("the answer is refused, repair {repair}: {}", cut(reason)))
@@ -48,6 +68,13 @@ impl Renderer {
             }
             Event::ToolStarted { call } if self.output.show_tools => {
                 self.note(&format!("→ {}({})", call.name, cut(&call.arguments.to_string())))
+            }
+            Event::ToolProgress { done, message, .. } if self.output.show_tools => {
+                let share = done.map(|done| format!("{:.0} % ", done * 100.0)).unwrap_or_default();
+                self.note(&format!("  {share}{}", cut(message)));
+            }
+            Event::ToolAttachment { name, media, .. } => {
+                self.note(&format!("  {} ({})", cut(name), cut(&media.media_type)));
             }
             Event::ToolFinished { result, elapsed_ms } if self.output.show_tools => {
                 let text = match &result.outcome {

@@ -26,7 +26,11 @@ pub(crate) async fn run(args: args::RunArgs) -> Result<ExitCode> {
     if args.session.is_none() && !args.json && std::io::stderr().is_terminal() {
         anstream::eprintln!("{}session {session}{}", render::DIM, render::RESET);
     }
-    let events = agent.run(&session, Message::user(input), RunOptions { cancel, ..Default::default() });
+    let events = agent.run(
+        &session,
+        Message::user(input),
+        RunOptions { cancel, user: args.user, ..Default::default() },
+    );
     if args.json { print_json(events).await } else { print_text(events, output).await }
 }
 

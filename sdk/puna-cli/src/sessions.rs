@@ -142,6 +142,12 @@ fn show_entry(entry: &JournalEntry) -> Result<()> {
             ToolOutcome::Success { value } => heading("result", &format!("{} {value}", result.name)),
             ToolOutcome::Failure { error } => heading("result", &format!("{} failed: {error}", result.name)),
         },
+        Record::HistorySummarized { turns, text, .. } => {
+            heading("summary", &format!("of the first {turns} turns: {text}"))
+        }
+        Record::FactsRecalled { facts } => heading("recalled", &facts.join(", ")),
+        Record::FactsLearned { facts } if facts.is_empty() => Ok(()),
+        Record::FactsLearned { facts } => heading("learnt", &facts.join(", ")),
         Record::OutputRefused { reason } => heading("refused", reason),
         Record::TurnFinished { outcome: puna::TurnOutcome::Answered { .. } } => Ok(()),
         Record::TurnFinished { outcome } => {

@@ -9,8 +9,9 @@ use std::{
 use puna_core::{BeamOptions, DryOptions, GenerateOptions};
 
 use crate::{
-    AgentLimits, AgentSpec, CompanionPolicy, Diagnostic, Diagnostics, Grant, HistoryPolicy, MAX_FILE_BYTES,
-    MemorySpec, ModelSpec, PluginLimits, PluginSpec, Version,
+    AgentLimits, AgentSpec, CompanionPolicy, Diagnostic, Diagnostics, FactScope, FactSearch, HistoryPolicy,
+    LongTermSpec, MAX_FILE_BYTES, MemorySpec, ModelSpec, PluginLimits, PluginSpec, SummaryFallback,
+    SummarySpec, Version,
     diagnostic::lines,
     node::{self, Kind, Node, Place, quote},
     spec::MAX_NAME_CHARS,
@@ -46,6 +47,27 @@ pub(crate) fn read(path: &Path) -> puna_core::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     file.take(MAX_FILE_BYTES as u64 + 1).read_to_end(&mut bytes).map_err(fail)?;
     Ok(bytes)
+}
+
+/// One grant, as a list of grants has it.
+pub(crate) fn grant(text: &str) -> Result<crate::Grant, Diagnostics> {
+    let fail = |diagnostics: Vec<Diagnostic>| Diagnostics {
+        file: "grant".to_owned(),
+        diagnostics,
+        more: 0,
+        text: text.to_owned(),
+    };
+    let root = match node::parse(text) {
+        Ok(Some(root)) => root,
+        Ok(None) => return Err(fail(vec![Place::at(1, 1).says("the grant is empty")])),
+        Err(diagnostic) => return Err(fail(vec![*diagnostic])),
+    };
+    let lines = lines(text);
+    let mut decoder = Decoder::new(&crate::environment::of_process, &lines);
+    match decoder.grant(&root) {
+        Some(grant) if decoder.diagnostics.is_empty() => Ok(grant),
+        _ => Err(fail(decoder.diagnostics)),
+    }
 }
 
 pub(crate) fn decode(
@@ -305,12 +327,12 @@ impl Decoder<'_> {
         let mut f = self.fields(node, "a tool")?;
         let plugin = self.required(&mut f, "plugin", None).and_then(|node| self.path(node));
         let functions = self.optional(f.take("functions"), Self::functions);
-        let grants = self
-            .optional(f.take("grants"), |d, n| d.list(n, |d, n| d.word(n, &[("clock", Grant::Clock)])))
-            .unwrap_or_default();
+        let grants = self.optional(f.take("grants"), |d, n| d.list(n, Self::grant)).unwrap_or_default();
+        let config = self.optional(f.take("config"), Self::json).unwrap_or_default();
+        let reuse = self.optional(f.take("reuse"), Self::count);
         let limits = self.optional(f.take("limits"), Self::plugin_limits).unwrap_or_default();
         self.finish(f);
-        Some(PluginSpec { plugin: plugin?, functions, grants, limits })
+        Some(PluginSpec { plugin: plugin?, functions, grants, config, reuse, limits })
     }
 
     fn functions(&mut self, node: &Node) -> Option<Vec<String>> {
@@ -338,7 +360,13 @@ impl Decoder<'_> {
         let limits = PluginLimits {
             memory: self.optional(f.take("memory"), Self::unit),
             time: self.optional(f.take("time"), Self::unit),
+            cpu: self.optional(f.take("cpu"), Self::unit),
             result: self.optional(f.take("result"), Self::unit),
+            http_requests: self.optional(f.take("http_requests"), Self::count),
+            http_bytes: self.optional(f.take("http_bytes"), Self::unit),
+            file_bytes: self.optional(f.take("file_bytes"), Self::unit),
+            generate_tokens: self.optional(f.take("generate_tokens"), Self::count),
+            sql_rows: self.optional(f.take("sql_rows"), Self::count),
         };
         self.finish(f);
         Some(limits)
@@ -347,15 +375,69 @@ impl Decoder<'_> {
     fn memory(&mut self, node: &Node) -> Option<MemorySpec> {
         let mut f = self.fields(node, "`memory`")?;
         let default = MemorySpec::default();
-        let words = [("drop_oldest_turns", HistoryPolicy::DropOldestTurns), ("error", HistoryPolicy::Error)];
+        let words = [
+            ("drop_oldest_turns", HistoryPolicy::DropOldestTurns),
+            ("error", HistoryPolicy::Error),
+            ("summarize", HistoryPolicy::Summarize),
+        ];
+        let summary = f.take("summary");
+        let stated = f.take("history");
+        let history = self.optional(stated, |d, n| d.word(n, &words));
         let memory = MemorySpec {
             conversation: self
                 .optional(f.take("conversation"), Self::boolean)
                 .unwrap_or(default.conversation),
-            history: self.optional(f.take("history"), |d, n| d.word(n, &words)).unwrap_or(default.history),
+            history: history.unwrap_or(default.history),
+            summary: self.optional(summary, Self::summary),
+            long_term: self.optional(f.take("long_term"), Self::long_term),
         };
         self.finish(f);
+        if let Some(summary) = summary
+            && history.map_or(stated.is_none(), |history| history != HistoryPolicy::Summarize)
+        {
+            let help = Some("set `history: summarize`, or leave `summary` out".to_owned());
+            self.report_help(
+                summary.place,
+                "`summary` says how to summarise, and nothing is summarised",
+                help,
+            );
+        }
         Some(memory)
+    }
+
+    fn long_term(&mut self, node: &Node) -> Option<LongTermSpec> {
+        let mut f = self.fields(node, "`memory.long_term`")?;
+        let default = LongTermSpec::default();
+        let scopes = [
+            ("user_and_agent", FactScope::UserAndAgent),
+            ("user", FactScope::User),
+            ("agent", FactScope::Agent),
+        ];
+        let searches = [("hybrid", FactSearch::Hybrid), ("keyword", FactSearch::Keyword)];
+        let long_term = LongTermSpec {
+            scope: self.optional(f.take("scope"), |d, n| d.word(n, &scopes)).unwrap_or_default(),
+            search: self.optional(f.take("search"), |d, n| d.word(n, &searches)).unwrap_or_default(),
+            tools: self.optional(f.take("tools"), Self::boolean).unwrap_or(default.tools),
+            extract: self.optional(f.take("extract"), Self::boolean).unwrap_or(default.extract),
+            recall_tokens: self.optional(f.take("recall_tokens"), |d, n| {
+                d.parsed(n, "a whole number of tokens, 0 for none")
+            }),
+            ttl: self.optional(f.take("ttl"), Self::unit),
+        };
+        self.finish(f);
+        Some(long_term)
+    }
+
+    fn summary(&mut self, node: &Node) -> Option<SummarySpec> {
+        let mut f = self.fields(node, "`memory.summary`")?;
+        let words =
+            [("drop_oldest_turns", SummaryFallback::DropOldestTurns), ("error", SummaryFallback::Error)];
+        let summary = SummarySpec {
+            max_tokens: self.optional(f.take("max_tokens"), Self::count),
+            fallback: self.optional(f.take("fallback"), |d, n| d.word(n, &words)).unwrap_or_default(),
+        };
+        self.finish(f);
+        Some(summary)
     }
 
     fn limits(&mut self, node: &Node) -> Option<AgentLimits> {
@@ -380,9 +462,9 @@ fn is_device(text: &str) -> bool {
 }
 
 /// What [`is_name`] wants, for messages.
-const NAME_FORM: &str = "1 to 64 letters, digits, `-` and `_`";
+pub(crate) const NAME_FORM: &str = "1 to 64 letters, digits, `-` and `_`";
 
-fn is_name(text: &str) -> bool {
+pub(crate) fn is_name(text: &str) -> bool {
     (1..=MAX_NAME_CHARS).contains(&text.len())
         && text.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'_' || c == b'-')
 }

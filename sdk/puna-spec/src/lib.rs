@@ -66,6 +66,7 @@
 mod decode;
 mod diagnostic;
 mod environment;
+mod grants;
 mod node;
 mod output;
 mod spec;
@@ -73,9 +74,11 @@ mod units;
 mod values;
 
 pub use diagnostic::{Diagnostic, Diagnostics};
+pub use grants::{DatabaseRule, FolderRule, Grant, HttpRule, SecretRule};
 pub use spec::{
-    AgentLimits, AgentSpec, CompanionPolicy, Grant, HistoryPolicy, MAX_NAME_CHARS, MemorySpec, ModelSpec,
-    OutputSpec, PluginLimits, PluginSpec, SchemaSpec, Version,
+    AgentLimits, AgentSpec, CompanionPolicy, FactScope, FactSearch, HistoryPolicy, LongTermSpec,
+    MAX_NAME_CHARS, MemorySpec, ModelSpec, OutputSpec, PluginLimits, PluginSpec, SchemaSpec, SummaryFallback,
+    SummarySpec, Version,
 };
 pub use units::{ByteSize, Span};
 

@@ -99,7 +99,7 @@ impl Decoder<'_> {
     }
 
     /// A value of any kind as it stands, by the core schema of YAML 1.2.
-    fn json(&mut self, node: &Node) -> Option<Value> {
+    pub(crate) fn json(&mut self, node: &Node) -> Option<Value> {
         match &node.kind {
             Kind::Scalar { .. } if node.is_null() => Some(Value::Null),
             Kind::Scalar { text, .. } if node.is_text() => Some(Value::String(text.to_string())),

@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::{ByteSize, Diagnostics, Span, decode, environment};
+use crate::{ByteSize, Diagnostics, Grant, Span, decode, environment};
 
 /// Longest name of an agent or a function, in characters: it is part of keys, file names and prompts.
 pub const MAX_NAME_CHARS: usize = 64;
@@ -184,18 +184,16 @@ pub struct PluginSpec {
     /// What the plugin may do beyond computing; nothing unless it stands here.
     #[serde(default)]
     pub grants: Vec<Grant>,
+    /// The plugin's configuration, as its manifest describes it.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub config: Value,
+    /// How often an instance is used again: faster for a plugin that takes long to start, and what it keeps in memory
+    /// goes from call to call. Without it, never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reuse: Option<NonZeroU32>,
     /// What a call may use up; a limit that is not given has the host's default.
     #[serde(default)]
     pub limits: PluginLimits,
-}
-
-/// Something a plugin can be allowed to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-#[non_exhaustive]
-pub enum Grant {
-    /// Read the wall clock.
-    Clock,
 }
 
 /// What a plugin's call may use up.
@@ -208,9 +206,27 @@ pub struct PluginLimits {
     /// Time of one call, instantiation included.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time: Option<Span>,
+    /// Time of one call on a processor.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu: Option<Span>,
     /// Size of a result.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub result: Option<ByteSize>,
+    /// Requests of one call.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub http_requests: Option<NonZeroU32>,
+    /// What the requests of one call send and receive.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub http_bytes: Option<ByteSize>,
+    /// What one call reads and writes of files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file_bytes: Option<ByteSize>,
+    /// Tokens that one call has the model generate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generate_tokens: Option<NonZeroU32>,
+    /// Rows that one statement gives.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sql_rows: Option<NonZeroU32>,
 }
 
 /// What is remembered.
@@ -221,11 +237,17 @@ pub struct MemorySpec {
     pub conversation: bool,
     /// What to do when a conversation outgrows the model's context.
     pub history: HistoryPolicy,
+    /// How the oldest turns are summarised; only where `history` is `summarize`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub summary: Option<SummarySpec>,
+    /// Facts that are kept beyond a conversation; without it, none. A key without a value has everything by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub long_term: Option<LongTermSpec>,
 }
 
 impl Default for MemorySpec {
     fn default() -> Self {
-        Self { conversation: true, history: HistoryPolicy::default() }
+        Self { conversation: true, history: HistoryPolicy::default(), summary: None, long_term: None }
     }
 }
 
@@ -234,6 +256,87 @@ impl Default for MemorySpec {
 #[serde(rename_all = "snake_case")]
 pub enum HistoryPolicy {
     /// Leave the oldest turns out of the prompt, whole, and report how many.
+    #[default]
+    DropOldestTurns,
+    /// End the turn with an error.
+    Error,
+    /// Let the model summarise the oldest turns, and show it the summary in their place.
+    Summarize,
+}
+
+/// Facts that are kept beyond a conversation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct LongTermSpec {
+    /// Whose facts they are.
+    pub scope: FactScope,
+    /// How facts are found.
+    pub search: FactSearch,
+    /// Offer the tools `remember`, `recall` and `forget` to the model.
+    pub tools: bool,
+    /// Let the model write down after every answered turn what is worth keeping of it.
+    pub extract: bool,
+    /// Most tokens of facts that the model is shown with a question, 0 for none; without it, 512.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recall_tokens: Option<u32>,
+    /// How long a fact is kept; without it, until it is forgotten.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ttl: Option<Span>,
+}
+
+impl Default for LongTermSpec {
+    fn default() -> Self {
+        Self {
+            scope: FactScope::default(),
+            search: FactSearch::default(),
+            tools: true,
+            extract: false,
+            recall_tokens: None,
+            ttl: None,
+        }
+    }
+}
+
+/// Whose facts they are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum FactScope {
+    /// What this agent knows of this user.
+    #[default]
+    UserAndAgent,
+    /// What every agent with this scope knows of this user.
+    User,
+    /// What this agent knows, whoever speaks.
+    Agent,
+}
+
+/// How facts are found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum FactSearch {
+    /// By meaning and by words; the default embedding model is fetched when it is first needed.
+    #[default]
+    Hybrid,
+    /// By words alone.
+    Keyword,
+}
+
+/// How the oldest turns are summarised.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct SummarySpec {
+    /// Most tokens of a summary, which never takes more than a quarter of the context; without it, 256.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_tokens: Option<NonZeroU32>,
+    /// What to do when the model gives no summary.
+    pub fallback: SummaryFallback,
+}
+
+/// What to do when the oldest turns cannot be summarised.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SummaryFallback {
+    /// Leave them out of the prompt, whole, and report how many.
     #[default]
     DropOldestTurns,
     /// End the turn with an error.
@@ -333,6 +436,7 @@ impl AgentSpec {
         }
         for tool in &mut spec.tools {
             tool.plugin = folder.join(&tool.plugin);
+            tool.grants.iter_mut().for_each(|grant| grant.resolve(folder));
         }
         Ok(spec)
     }

@@ -6,7 +6,10 @@ use puna_spec::AgentSpec;
 use puna_store::{SledStore, Store, StoreOptions};
 use serde::Serialize;
 
-use crate::stack::{STORE_FOLDER, check_plugins, default_data_dir};
+use crate::{
+    plugin_setup::check_plugins,
+    stack::{STORE_FOLDER, default_data_dir},
+};
 
 /// What Puna finds on this machine.
 #[derive(Debug, Serialize)]

@@ -41,6 +41,7 @@ mod doctor;
 mod embedder;
 mod function_tool;
 mod output;
+mod plugin_setup;
 mod setup;
 mod stack;
 
@@ -48,15 +49,18 @@ pub use doctor::{AgentReport, Doctor, Finding, Folder, Machine, StoreReport, doc
 pub use embedder::{default_embedder, default_embedder_folder};
 pub use function_tool::tool;
 pub use output::{check_output, read_schema};
+pub use plugin_setup::{check_plugins, grants};
 pub use puna_agent::{
     Agent, EventStream, Limits, OutputSchema, PartialJson, RunOptions, TypedStream, Unfinished,
 };
 pub use puna_core::*;
 pub use puna_export as export;
 pub use puna_inference as inference;
+pub use puna_knowledge as knowledge;
+pub use puna_memory as memory;
 pub use puna_memory::{Branch, Conversations};
 pub use puna_plugins as plugins;
-pub use puna_spec::{AgentSpec, ByteSize, OutputSpec, SchemaSpec};
+pub use puna_spec::{AgentSpec, ByteSize, Grant, OutputSpec, SchemaSpec, Span as Duration};
 pub use puna_store as store;
 pub use setup::SetupProgress;
-pub use stack::{AgentBuilder, Stack, StackBuilder, check_plugins};
+pub use stack::{AgentBuilder, Stack, StackBuilder};

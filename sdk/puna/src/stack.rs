@@ -5,21 +5,29 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use puna_agent::{Agent, AgentOptions, HistoryPolicy, Limits, SessionLocks};
-use puna_core::{Embedder, Error, ErrorKind, Journal, Model, Result, SessionSummary, Tool, ToolSchema};
+use puna_agent::{Agent, AgentOptions, HistoryPolicy, Limits, SessionLocks, SummaryFallback, SummaryOptions};
+use puna_core::{
+    Embedder, Error, ErrorKind, Journal, Memory, Model, Result, SessionSummary, Tool, ToolSchema,
+};
 use puna_inference::{CompanionUse, EncoderOptions, FolderOptions, LoadOptions, OnnxModel, provision};
-use puna_memory::{Conversations, EphemeralJournal};
-use puna_plugins::{Grants, HostOptions, Inspection, PluginHost};
-use puna_spec::{AgentSpec, CompanionPolicy, ModelSpec, PluginSpec};
+use puna_knowledge::Knowledge;
+use puna_memory::{
+    Conversations, EphemeralJournal, Facts, Forget, Forgotten, LongTermMemory, LongTermOptions, MemoryScope,
+};
+use puna_plugins::{HostOptions, PluginHost};
+use puna_spec::{AgentSpec, CompanionPolicy, FactSearch, ModelSpec};
 use puna_store::{SledStore, StoreOptions};
 
-use crate::{SetupProgress, output};
+use crate::{SetupProgress, output, plugin_setup::LateModel};
 
 /// The environment variable that names the data folder.
 pub(crate) const DATA_VARIABLE: &str = "PUNA_DATA_DIR";
 
 /// The store's folder within the data folder.
 pub(crate) const STORE_FOLDER: &str = "store";
+
+/// The folder of knowledge bases' indexes within the data folder. They can be made again from the store.
+const INDEX_FOLDER: &str = "indexes";
 
 /// Is told what takes long.
 pub(crate) type OnSetup = Arc<dyn Fn(SetupProgress) + Send + Sync>;
@@ -35,6 +43,7 @@ struct Inner {
     locks: SessionLocks,
     /// Opened when first needed: an agent that keeps nothing leaves the data folder alone.
     store: Mutex<Option<SledStore>>,
+    knowledge: Mutex<Option<Knowledge>>,
     /// Loaded models: agents with the same model and settings share one.
     models: Mutex<HashMap<(PathBuf, LoadOptions), Arc<OnnxModel>>>,
     /// The default embedding model, once it is loaded.
@@ -91,6 +100,7 @@ impl StackBuilder {
             plugins,
             locks: SessionLocks::default(),
             store: Mutex::default(),
+            knowledge: Mutex::default(),
             models: Mutex::default(),
             embedder: Mutex::default(),
             ephemeral: Arc::default(),
@@ -166,6 +176,69 @@ impl Stack {
     /// Those of [`store`](Self::store).
     pub fn conversations(&self) -> Result<Conversations> {
         Ok(Conversations::new(Arc::new(self.store()?)))
+    }
+
+    /// The knowledge bases in the data folder, which this process then holds.
+    ///
+    /// # Errors
+    /// Those of [`store`](Self::store).
+    pub fn knowledge(&self) -> Result<Knowledge> {
+        let mut knowledge = self.0.knowledge.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(open) = &*knowledge {
+            return Ok(open.clone());
+        }
+        let indexes = self.0.data_dir.join(INDEX_FOLDER);
+        Ok(knowledge.insert(Knowledge::new(Arc::new(self.store()?), Some(indexes))).clone())
+    }
+
+    /// The facts in the data folder, found by their words; see [`Facts::with_embedder`] for their meaning.
+    ///
+    /// # Errors
+    /// Those of [`store`](Self::store).
+    pub fn facts(&self) -> Result<Facts> {
+        Ok(Facts::new(Arc::new(self.store()?)))
+    }
+
+    /// Forgets facts and what was made of what was said, see [`puna_memory::forget`].
+    ///
+    /// # Errors
+    /// Those of [`puna_memory::forget`].
+    pub async fn forget(&self, what: &Forget, sessions: bool) -> Result<Forgotten> {
+        puna_memory::forget(&self.facts()?, &self.conversations()?, what, sessions).await
+    }
+
+    /// The long-term memory that a spec describes, if it does; its tools are added to the others.
+    async fn memory(
+        &self,
+        spec: &AgentSpec,
+        model: &Arc<dyn Model>,
+        tools: &mut Vec<Arc<dyn Tool>>,
+    ) -> Result<Option<Arc<dyn Memory>>> {
+        let Some(long_term) = spec.memory.long_term else { return Ok(None) };
+        let stack = self.clone();
+        let facts = blocking(move || {
+            let facts = stack.facts()?;
+            match long_term.search {
+                FactSearch::Keyword => Ok(facts),
+                FactSearch::Hybrid => facts.with_embedder(stack.embedder()?),
+            }
+        });
+        let defaults = LongTermOptions::default();
+        let options = LongTermOptions {
+            scope: match long_term.scope {
+                puna_spec::FactScope::UserAndAgent => MemoryScope::UserAndAgent,
+                puna_spec::FactScope::User => MemoryScope::User,
+                puna_spec::FactScope::Agent => MemoryScope::Agent,
+            },
+            recall_tokens: long_term.recall_tokens.unwrap_or(defaults.recall_tokens),
+            extract: long_term.extract,
+            ttl: long_term.ttl.map(|ttl| ttl.0),
+        };
+        let memory = LongTermMemory::new(facts.await?, Arc::clone(model), options);
+        if long_term.tools {
+            tools.extend(memory.tools(&spec.name));
+        }
+        Ok(Some(Arc::new(memory)))
     }
 
     /// Writes a conversation as JSON Lines.
@@ -276,70 +349,6 @@ impl Stack {
             result => result.map(|_| ()),
         }
     }
-
-    async fn plugin_tools(&self, spec: &PluginSpec) -> Result<Vec<Arc<dyn Tool>>> {
-        let plugin = self.0.plugins.load(&spec.plugin).await?;
-        check_functions(spec, plugin.inspection())?;
-        let defaults = puna_plugins::Limits::default();
-        let limits = puna_plugins::Limits {
-            memory_bytes: spec.limits.memory.map_or(defaults.memory_bytes, |size| size.0),
-            time_ms: spec
-                .limits
-                .time
-                .map_or(defaults.time_ms, |time| u64::try_from(time.0.as_millis()).unwrap_or(u64::MAX)),
-            result_bytes: spec
-                .limits
-                .result
-                .map_or(defaults.result_bytes, |size| usize::try_from(size.0).unwrap_or(usize::MAX)),
-            ..defaults
-        };
-        let wanted = |tool: &Arc<dyn Tool>| {
-            spec.functions.as_ref().is_none_or(|names| names.contains(&tool.schema().name))
-        };
-        Ok(plugin.tools(&grants(spec), &limits).into_iter().filter(wanted).collect())
-    }
-}
-
-fn grants(spec: &PluginSpec) -> Grants {
-    let grant = |grant: &puna_spec::Grant| match grant {
-        puna_spec::Grant::Clock => Some(puna_plugins::Grant::Clock),
-        // Both lists are this workspace's; a grant that the host does not know gives nothing.
-        _ => None,
-    };
-    spec.grants.iter().filter_map(grant).collect()
-}
-
-fn check_functions(spec: &PluginSpec, inspection: &Inspection) -> Result<()> {
-    let known: Vec<&str> = inspection.manifest.tools.iter().map(|tool| tool.name.as_str()).collect();
-    match spec.functions.iter().flatten().find(|name| !known.contains(&name.as_str())) {
-        None => Ok(()),
-        Some(name) => Err(Error::invalid_input(format!(
-            "plugin `{}` has no function `{name}`; it has {}",
-            spec.plugin.display(),
-            known.join(", ")
-        ))),
-    }
-}
-
-/// Checks the plugins that a spec names without running them. Gives what they ask for and are not granted,
-/// as lines to show.
-///
-/// # Errors
-/// A component that is missing or not sound, a function that a plugin does not have.
-pub fn check_plugins(spec: &AgentSpec) -> Result<Vec<String>> {
-    let mut warnings = Vec::new();
-    for tool in &spec.tools {
-        let inspection = puna_plugins::inspect_file(&tool.plugin)?;
-        check_functions(tool, &inspection)?;
-        let given = grants(tool);
-        for (grant, reason) in inspection.manifest.asks.iter().filter(|(grant, _)| !given.has(**grant)) {
-            warnings.push(format!(
-                "plugin `{}` asks for `{grant}` ({reason}) and is not granted it",
-                inspection.manifest.name
-            ));
-        }
-    }
-    Ok(warnings)
 }
 
 /// An agent about to be built.
@@ -383,14 +392,18 @@ impl AgentBuilder {
         };
         // A missing plugin is told before a large model is loaded.
         let mut plugin_tools = Vec::new();
+        let late_model = LateModel::default();
         for plugin in &spec.tools {
-            plugin_tools.extend(stack.plugin_tools(plugin).await?);
+            plugin_tools.extend(stack.plugin_tools(plugin, &spec.name, &late_model).await?);
         }
         plugin_tools.append(&mut tools);
         // A file's path is as good a name as any.
         let adapter = spec.model.adapter.as_ref().map(|file| file.display().to_string());
-        let model = match model {
-            Some(model) => model,
+        let (model, memory) = match model {
+            Some(model) => {
+                let memory = stack.memory(&spec, &model, &mut plugin_tools).await?;
+                (model, memory)
+            }
             None => {
                 let (shared, model) = (stack.clone(), spec.model.clone());
                 let named = adapter.clone();
@@ -407,13 +420,16 @@ impl AgentBuilder {
                 {
                     (stack.0.on_setup)(SetupProgress::Line(line));
                 }
+                let shared: Arc<dyn Model> = Arc::clone(&model) as _;
+                let memory = stack.memory(&spec, &shared, &mut plugin_tools).await?;
                 if spec.model.warm_start {
                     let schemas: Vec<_> = plugin_tools.iter().map(|tool| tool.schema().clone()).collect();
                     stack.warm_start(&model, &spec.instructions, &schemas, adapter.as_deref()).await?;
                 }
-                model
+                (shared, memory)
             }
         };
+        late_model.set(&model);
         let defaults = Limits::default();
         let limits = Limits {
             steps: spec.limits.steps.map_or(defaults.steps, |steps| steps.get()),
@@ -429,6 +445,7 @@ impl AgentBuilder {
         let mut options = AgentOptions::new(spec.name, model, journal);
         options.instructions = spec.instructions;
         options.adapter = adapter;
+        options.memory = memory;
         options.tools = plugin_tools;
         options.tool_choice = spec.tool_choice;
         options.parallel_tool_calls = spec.parallel_tool_calls;
@@ -438,14 +455,28 @@ impl AgentBuilder {
         options.history = match spec.memory.history {
             puna_spec::HistoryPolicy::DropOldestTurns => HistoryPolicy::DropOldestTurns,
             puna_spec::HistoryPolicy::Error => HistoryPolicy::Error,
+            puna_spec::HistoryPolicy::Summarize => HistoryPolicy::Summarize(summary_options(&spec.memory)),
         };
         options.locks = stack.0.locks.clone();
         Agent::new(options)
     }
 }
 
+fn summary_options(memory: &puna_spec::MemorySpec) -> SummaryOptions {
+    let (summary, defaults) = (memory.summary.unwrap_or_default(), SummaryOptions::default());
+    SummaryOptions {
+        max_tokens: summary.max_tokens.map_or(defaults.max_tokens, |tokens| tokens.get()),
+        fallback: match summary.fallback {
+            puna_spec::SummaryFallback::DropOldestTurns => SummaryFallback::DropOldestTurns,
+            puna_spec::SummaryFallback::Error => SummaryFallback::Error,
+        },
+    }
+}
+
 /// Runs what waits for disk or processor off the async threads.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
     tokio::task::spawn_blocking(work)
         .await
         .map_err(|error| Error::internal("a blocking task broke").with_source(error))?

@@ -82,7 +82,7 @@ fn check_parameters(tool: &str, expect: &str) {
     let found = tools.iter().find(|description| description.name == tool).expect("a tool of this plugin");
     assert_eq!(found.parameters.to_string(), expect);
     assert_eq!(
-        found.output.to_string(),
+        found.output.as_ref().map(ToString::to_string).unwrap_or_default(),
         r#"{"type":"object","properties":{"value":{"type":"string"}},"required":["value"]}"#
     );
 }

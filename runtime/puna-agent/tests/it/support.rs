@@ -1,14 +1,14 @@
 //! Doubles of the traits: a model that follows a script, a journal in memory that can die, tools with a log.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     sync::{Arc, Mutex},
     time::Duration,
 };
 
 use async_trait::async_trait;
 use futures_util::{StreamExt, stream};
-use puna_agent::{Agent, AgentOptions, EventStream, RunOptions};
+use puna_agent::{Agent, AgentOptions, EventStream, RunOptions, SUMMARY_INSTRUCTIONS};
 use puna_core::{
     CancellationToken, Completion, Content, Error, ErrorKind, Event, GenerateRequest, InvalidToolCall,
     Journal, JournalEntry, Message, Model, ModelEvent, ModelInfo, ModelStream, Record, Result, Role,
@@ -62,6 +62,8 @@ pub struct ScriptedModel {
     pub info: ModelInfo,
     pub script: BTreeMap<String, Vec<Reply>>,
     pub requests: Mutex<Vec<GenerateRequest>>,
+    /// What it says when it is asked for summaries, in turn.
+    pub summaries: Mutex<VecDeque<Reply>>,
     /// Whether it notices cancellation and deadlines.
     pub polite: bool,
 }
@@ -70,7 +72,7 @@ impl ScriptedModel {
     pub fn new(script: &[(&str, Vec<Reply>)]) -> Self {
         let script = script.iter().map(|(input, replies)| (input.to_string(), replies.clone())).collect();
         let info = ModelInfo { name: "scripted".into(), context_length: 100_000, constraints: false };
-        Self { info, script, requests: Mutex::default(), polite: true }
+        Self { info, script, requests: Mutex::default(), summaries: Mutex::default(), polite: true }
     }
 
     pub fn last_messages(&self) -> Vec<Message> {
@@ -91,16 +93,26 @@ impl Model for ScriptedModel {
         if prompt + room > self.info.context_length {
             return Err(Error::new(ErrorKind::ContextOverflow, format!("{prompt} tokens do not fit")));
         }
+        if request.messages[0].plain_text() == SUMMARY_INSTRUCTIONS {
+            let reply = self.summaries.lock().unwrap().pop_front().expect("a summary in the script");
+            return Ok(play(reply, request, self.polite));
+        }
         // The reasons of refused answers are the user's messages, too.
-        let scripted =
-            |message: &Message| message.role == Role::User && self.script.contains_key(&message.plain_text());
+        let scripted = |message: &Message| {
+            message.role == Role::User && self.script.contains_key(&said_by_user(message))
+        };
         let user = request.messages.iter().rposition(scripted).expect("a script for what the user says");
         let index = request.messages[user..].iter().filter(|message| message.role == Role::Assistant).count();
-        let input = request.messages[user].plain_text();
+        let input = said_by_user(&request.messages[user]);
         let replies = &self.script[&input];
         let reply = replies.get(index).unwrap_or_else(|| panic!("no reply {index} for `{input}`")).clone();
         Ok(play(reply, request, self.polite))
     }
+}
+
+/// What the user said themselves: what is remembered stands before it.
+fn said_by_user(message: &Message) -> String {
+    message.content.last().and_then(Content::as_text).unwrap_or_default().to_owned()
 }
 
 fn play(reply: Reply, request: GenerateRequest, polite: bool) -> ModelStream {

@@ -4,8 +4,8 @@ use std::io;
 
 use puna_core::{
     Citation, Content, Error, ErrorKind, Event, GenerateOptions, InvalidToolCall, Media, Message, OutputForm,
-    Record, Role, StopReason, ToolCall, ToolChoice, ToolError, ToolErrorKind, ToolOutcome, ToolResult,
-    ToolSchema, TurnForm, TurnOutcome, Usage,
+    RecalledFact, Record, Role, StopReason, ToolCall, ToolChoice, ToolError, ToolErrorKind, ToolOutcome,
+    ToolResult, ToolSchema, TurnForm, TurnOutcome, Usage,
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
@@ -18,6 +18,10 @@ fn pinned<T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug>(value: 
 
 fn call() -> ToolCall {
     ToolCall { id: "call_0".to_owned(), name: "add".to_owned(), arguments: json!({"a": 1}) }
+}
+
+fn fact() -> RecalledFact {
+    RecalledFact { id: "f".to_owned(), subject: "Ada".to_owned(), text: "likes tea".to_owned() }
 }
 
 fn result(outcome: ToolOutcome) -> ToolResult {
@@ -91,6 +95,35 @@ fn records_keep_their_form() {
         &Record::OutputRefused { reason: "no".to_owned() },
         json!({"record": "output_refused", "reason": "no"}),
     );
+    pinned(
+        &Record::TurnStarted {
+            turn: "t".to_owned(),
+            agent: "a".to_owned(),
+            message: Message::user("hi"),
+            form: TurnForm::default(),
+            user: Some("ada".to_owned()),
+        },
+        json!({"record": "turn_started", "turn": "t", "agent": "a", "user": "ada",
+            "message": {"role": "user", "content": [{"type": "text", "text": "hi"}]}}),
+    );
+    pinned(
+        &Record::HistorySummarized {
+            turns: 2,
+            through: "t".to_owned(),
+            text: "x".to_owned(),
+            cut: true,
+            model: "m".to_owned(),
+            usage: Usage::default(),
+        },
+        json!({"record": "history_summarized", "turns": 2, "through": "t", "text": "x", "cut": true, "model": "m",
+            "usage": Usage::default()}),
+    );
+    let facts = vec!["f".to_owned()];
+    pinned(
+        &Record::FactsRecalled { facts: facts.clone() },
+        json!({"record": "facts_recalled", "facts": ["f"]}),
+    );
+    pinned(&Record::FactsLearned { facts }, json!({"record": "facts_learned", "facts": ["f"]}));
     let error = ToolError::new(ToolErrorKind::InvalidInput, "no").at("/a");
     pinned(
         &Record::ToolFinished { result: result(ToolOutcome::Failure { error }) },
@@ -139,6 +172,31 @@ fn events_keep_their_form() {
         ),
         (Event::StepStarted { step: 1 }, json!({"event": "step_started", "step": 1})),
         (Event::HistoryPacked { dropped_turns: 2 }, json!({"event": "history_packed", "dropped_turns": 2})),
+        (
+            Event::HistorySummarized { turns: 2, text: "x".to_owned(), cut: false, usage },
+            json!({"event": "history_summarized", "turns": 2, "text": "x", "cut": false, "usage": usage_json}),
+        ),
+        (
+            Event::SummaryFailed { kind: "io".to_owned(), message: "no".to_owned() },
+            json!({"event": "summary_failed", "kind": "io", "message": "no"}),
+        ),
+        (
+            Event::FactsRecalled { facts: vec![fact()], left_out: 1 },
+            json!({"event": "facts_recalled", "left_out": 1,
+                "facts": [{"id": "f", "subject": "Ada", "text": "likes tea"}]}),
+        ),
+        (
+            Event::FactsLearned { facts: vec![fact()] },
+            json!({"event": "facts_learned", "facts": [{"id": "f", "subject": "Ada", "text": "likes tea"}]}),
+        ),
+        (
+            Event::MemoryFailed {
+                during: "learn".to_owned(),
+                kind: "io".to_owned(),
+                message: "no".to_owned(),
+            },
+            json!({"event": "memory_failed", "during": "learn", "kind": "io", "message": "no"}),
+        ),
         (Event::TextDelta { text: "x".to_owned() }, json!({"event": "text_delta", "text": "x"})),
         (
             Event::PartialOutput { value: json!({"a": [1]}) },

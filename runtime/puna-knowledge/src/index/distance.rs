@@ -101,6 +101,42 @@ impl Vectors {
         }
     }
 
+    /// The dot products with some rows, wherever they lie, into `out`.
+    pub(crate) fn gather(&self, query: &Query, rows: &[super::Row], dimension: usize, out: &mut [f32]) {
+        match (self, query) {
+            (Self::F32(all), Query::Floats(query)) => kernels::gather_f32(query, all, rows, out),
+            (Self::F16(all), Query::Floats(query)) => kernels::gather_f16(query, all, rows, out),
+            (Self::I8(all, scales), Query::I8(query, scale)) => {
+                kernels::gather_i8(query, all, rows, out);
+                out.iter_mut().zip(rows).for_each(|(out, row)| *out *= scales[*row as usize] * scale);
+            }
+            _ => unreachable!("a question's form follows from the vectors'"),
+        }
+        debug_assert!(rows.iter().all(|row| (*row as usize) < self.rows(dimension)));
+    }
+
+    /// A row as a question.
+    pub(crate) fn row_query(&self, row: super::Row, dimension: usize) -> Query {
+        let range = row as usize * dimension..(row as usize + 1) * dimension;
+        match self {
+            Self::I8(all, scales) => Query::I8(all[range].to_vec(), scales[row as usize]),
+            Self::F16(all) => {
+                let mut floats = vec![0.0; dimension];
+                kernels::widen(&all[range], &mut floats);
+                Query::Floats(floats)
+            }
+            Self::F32(all) => Query::Floats(all[range].to_vec()),
+        }
+    }
+
+    fn rows(&self, dimension: usize) -> usize {
+        match self {
+            Self::F32(all) => all.len() / dimension,
+            Self::F16(all) => all.len() / dimension,
+            Self::I8(_, scales) => scales.len(),
+        }
+    }
+
     /// Keeps these rows, in this order.
     pub(crate) fn pack(&mut self, kept: &[super::Row], dimension: usize) {
         fn rows<T: Copy>(all: &[T], kept: &[super::Row], dimension: usize) -> Vec<T> {
@@ -179,12 +215,10 @@ mod kernels {
     fn width() -> Width {
         static WIDTH: OnceLock<Width> = OnceLock::new();
         *WIDTH.get_or_init(|| {
-            if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bw") {
+            let f16c = is_x86_feature_detected!("f16c") && is_x86_feature_detected!("avx2");
+            if f16c && is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bw") {
                 Width::Avx512
-            } else if is_x86_feature_detected!("avx2")
-                && is_x86_feature_detected!("fma")
-                && is_x86_feature_detected!("f16c")
-            {
+            } else if f16c && is_x86_feature_detected!("fma") {
                 Width::Avx2
             } else {
                 Width::None
@@ -210,6 +244,87 @@ mod kernels {
     scan!(scan_f32, f32, f32, wide_f32, middle_f32, super::plain::scan_f32);
     scan!(scan_f16, u16, f32, wide_f16, middle_f16, super::plain::scan_f16);
     scan!(scan_i8, i8, i8, wide_i8, middle_i8, super::plain::scan_i8);
+
+    macro_rules! gather {
+        ($gather:ident, $type:ty, $query:ty, $wide_all:ident, $wide:ident, $middle_all:ident, $middle:ident, $plain:path) => {
+            pub(super) fn $gather(query: &[$query], all: &[$type], rows: &[u32], out: &mut [f32]) {
+                assert_eq!(rows.len(), out.len());
+                match width() {
+                    // SAFETY: the processor has these instructions, which `width` has found out.
+                    Width::Avx512 => unsafe { $wide_all(query, all, rows, out) },
+                    // SAFETY: as above.
+                    Width::Avx2 => unsafe { $middle_all(query, all, rows, out) },
+                    Width::None => {
+                        for (row, out) in rows.iter().zip(out.chunks_exact_mut(1)) {
+                            let from = *row as usize * query.len();
+                            $plain(query, &all[from..from + query.len()], out);
+                        }
+                    }
+                }
+            }
+
+            #[target_feature(enable = "avx512f,avx512bw")]
+            fn $wide_all(query: &[$query], all: &[$type], rows: &[u32], out: &mut [f32]) {
+                let dimension = query.len();
+                for (index, (row, out)) in rows.iter().zip(out.chunks_exact_mut(1)).enumerate() {
+                    if let Some(next) = rows.get(index + 1) {
+                        fetch(&all[*next as usize * dimension..(*next as usize + 1) * dimension]);
+                    }
+                    let from = *row as usize * dimension;
+                    $wide(query, &all[from..from + dimension], out);
+                }
+            }
+
+            #[target_feature(enable = "avx2,fma,f16c")]
+            fn $middle_all(query: &[$query], all: &[$type], rows: &[u32], out: &mut [f32]) {
+                let dimension = query.len();
+                for (index, (row, out)) in rows.iter().zip(out.chunks_exact_mut(1)).enumerate() {
+                    if let Some(next) = rows.get(index + 1) {
+                        fetch(&all[*next as usize * dimension..(*next as usize + 1) * dimension]);
+                    }
+                    let from = *row as usize * dimension;
+                    $middle(query, &all[from..from + dimension], out);
+                }
+            }
+        };
+    }
+
+    gather!(gather_f32, f32, f32, wide_all_f32, wide_f32, middle_all_f32, middle_f32, super::plain::scan_f32);
+    gather!(gather_f16, u16, f32, wide_all_f16, wide_f16, middle_all_f16, middle_f16, super::plain::scan_f16);
+    gather!(gather_i8, i8, i8, wide_all_i8, wide_i8, middle_all_i8, middle_i8, super::plain::scan_i8);
+
+    /// Asks for a row before it is needed: rows of a graph lie anywhere, so that the processor cannot guess.
+    #[inline(always)]
+    fn fetch<T>(row: &[T]) {
+        let start = row.as_ptr().cast::<i8>();
+        for line in (0..size_of_val(row)).step_by(64) {
+            // SAFETY: within the row; and a prefetch touches nothing.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(start.add(line)) };
+        }
+    }
+
+    /// Halves to floats.
+    pub(super) fn widen(halves: &[u16], floats: &mut [f32]) {
+        match width() {
+            // SAFETY: the processor has these instructions, which `width` has found out: both widths have `f16c`.
+            Width::Avx512 | Width::Avx2 => unsafe { fast_widen(halves, floats) },
+            Width::None => floats.iter_mut().zip(halves).for_each(|(to, from)| *to = super::from_half(*from)),
+        }
+    }
+
+    #[target_feature(enable = "avx2,f16c")]
+    fn fast_widen(halves: &[u16], floats: &mut [f32]) {
+        let (eights, rest) = halves.as_chunks::<8>();
+        let (whole, end) = floats.split_at_mut(eights.len() * 8);
+        for (from, to) in eights.iter().zip(whole.chunks_exact_mut(8)) {
+            // SAFETY: both have eight elements.
+            unsafe {
+                let halves = _mm_loadu_si128(from.as_ptr().cast());
+                _mm256_storeu_ps(to.as_mut_ptr(), _mm256_cvtph_ps(halves));
+            }
+        }
+        end.iter_mut().zip(rest).for_each(|(to, from)| *to = super::from_half(*from));
+    }
 
     /// Floats from memory for 16 lanes, by the elements that are left (at most 16).
     #[target_feature(enable = "avx512f,avx512bw")]
@@ -412,6 +527,30 @@ mod plain {
             }
         }
         sums.iter().sum::<f32>() + (whole..length).map(product).sum::<f32>()
+    }
+
+    #[cfg(not(target_arch = "x86_64"))]
+    macro_rules! gather {
+        ($gather:ident, $scan:ident, $type:ty, $query:ty) => {
+            pub(super) fn $gather(query: &[$query], all: &[$type], rows: &[u32], out: &mut [f32]) {
+                for (row, out) in rows.iter().zip(out.chunks_exact_mut(1)) {
+                    let from = *row as usize * query.len();
+                    $scan(query, &all[from..from + query.len()], out);
+                }
+            }
+        };
+    }
+
+    #[cfg(not(target_arch = "x86_64"))]
+    gather!(gather_f32, scan_f32, f32, f32);
+    #[cfg(not(target_arch = "x86_64"))]
+    gather!(gather_f16, scan_f16, u16, f32);
+    #[cfg(not(target_arch = "x86_64"))]
+    gather!(gather_i8, scan_i8, i8, i8);
+
+    #[cfg(not(target_arch = "x86_64"))]
+    pub(super) fn widen(halves: &[u16], floats: &mut [f32]) {
+        floats.iter_mut().zip(halves).for_each(|(to, from)| *to = super::from_half(*from));
     }
 
     pub(super) fn scan_f32(query: &[f32], rows: &[f32], out: &mut [f32]) {

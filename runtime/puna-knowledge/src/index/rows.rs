@@ -102,7 +102,7 @@ impl RowSet {
         set
     }
 
-    fn grow(&mut self, rows: usize) {
+    pub(super) fn grow(&mut self, rows: usize) {
         self.words.resize(rows.div_ceil(64), 0);
     }
 

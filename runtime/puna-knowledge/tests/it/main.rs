@@ -1,9 +1,11 @@
 //! Knowledge bases through their public interface.
 
+mod answers;
 mod base;
 mod kill;
 mod load;
 mod namespaces;
+mod nearest;
 mod reembed;
 mod search;
 mod split;

@@ -37,6 +37,7 @@ fn the_pinned_export_is_read_and_written_as_it_is() {
                 Record::OutputRefused { .. } => "refused",
                 Record::ToolFinished { .. } => "tool",
                 Record::TurnFinished { .. } => "finished",
+                ref other => panic!("{other:?} is not in the pinned export"),
             })
             .collect();
         assert_eq!(kinds, ["started", "step", "tool", "step", "finished"]);

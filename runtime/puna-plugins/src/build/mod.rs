@@ -29,10 +29,14 @@ use std::{
 
 use puna_core::{Error, ErrorKind, Result, ToolSchema};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 pub use lock::{Lock, SourceFile, verify};
 
-use crate::{Grant, Inspection, Manifest, embed_manifest, inspect, inspect_file};
+use crate::{
+    Ask, Grant, Inspection, LoaderManifest, Manifest, RetrieverManifest, embed_manifest, inspect,
+    inspect_file,
+};
 
 /// The file in a plugin's folder that its author writes.
 const PLUGIN_FILE: &str = "plugin.toml";
@@ -88,7 +92,7 @@ struct Authored {
     contract: String,
     description: String,
     #[serde(default)]
-    asks: BTreeMap<Grant, String>,
+    asks: BTreeMap<Grant, Ask>,
 }
 
 /// Builds the plugin in a folder. Blocks for as long as Cargo takes.
@@ -109,7 +113,7 @@ pub fn build(folder: impl AsRef<Path>, options: &BuildOptions) -> Result<BuildRe
 
     let target_dir = options.target_dir.clone().unwrap_or_else(|| metadata.target_dir.join("puna-plugin"));
     let compile = |describe| toolchain.compile(&metadata, &target_dir, options, describe);
-    let tools = read_tools(&compile(true)?)?;
+    let described = read_description(&compile(true)?)?;
     let module = compile(false)?;
 
     let files = sources::digest_files(folder, &metadata)?;
@@ -120,7 +124,10 @@ pub fn build(folder: impl AsRef<Path>, options: &BuildOptions) -> Result<BuildRe
         contract: authored.contract,
         description: authored.description,
         asks: authored.asks,
-        tools,
+        configuration: described.configuration,
+        tools: described.tools,
+        loaders: described.loaders,
+        retrievers: described.retrievers,
         source: Some(lock_source.clone()),
     };
     let mut component = module::to_component(&module)?;
@@ -175,11 +182,28 @@ fn read_authored(folder: &Path) -> Result<Authored> {
     })
 }
 
-/// Runs the describing module and reads what the code says of its tools.
-fn read_tools(module: &Path) -> Result<Vec<ToolSchema>> {
-    let json = module::describe(module)?;
-    serde_json::from_slice(&json)
-        .map_err(|error| Error::invalid_input(format!("the module's description of its tools: {error}")))
+/// What the code says of itself.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Described {
+    configuration: Option<Value>,
+    tools: Vec<ToolSchema>,
+    loaders: Vec<LoaderManifest>,
+    retrievers: Vec<RetrieverManifest>,
+}
+
+/// Runs the describing module and reads what the code says of itself: each macro of the SDK adds an export, which tells
+/// its part.
+fn read_description(module: &Path) -> Result<Described> {
+    let mut whole = serde_json::Map::new();
+    for (part, json) in module::describe(module)? {
+        let value: Value = serde_json::from_slice(&json).map_err(|error| {
+            Error::invalid_input(format!("the module's description of its {part}: {error}"))
+        })?;
+        whole.insert(part, value);
+    }
+    serde_json::from_value(Value::Object(whole))
+        .map_err(|error| Error::invalid_input(format!("the module's description of itself: {error}")))
 }
 
 /// Writes a file so that nobody ever sees half of it.

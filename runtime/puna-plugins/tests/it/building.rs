@@ -4,13 +4,11 @@ use std::{
 };
 
 use puna_core::{ErrorKind, ToolErrorKind};
-use puna_plugins::{
-    BuildOptions, Grant, Grants, Limits, Lock, Manifest, SourceFile, build, embed_manifest, verify,
-};
+use puna_plugins::{BuildOptions, Grants, Limits, Lock, Manifest, SourceFile, build, embed_manifest, verify};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use crate::guests::{Guest, HOST, context, manifest};
+use crate::guests::{Guest, HOST, context, manifest, tools};
 
 const PLUGIN_TOML: &str =
     "name = \"guest\"\nversion = \"0.1.0\"\ncontract = \"0.1.0\"\ndescription = \"A guest.\"\n";
@@ -138,7 +136,7 @@ async fn committed_components_answer() {
                        expect: Result<Value, ToolErrorKind>| {
         let plugins = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../plugins");
         let plugin = HOST.load(plugins.join(plugin).join(format!("{plugin}.wasm"))).await.expect("a plugin");
-        let tools = plugin.tools(&grants, &Limits::default());
+        let tools = tools(&plugin, &grants, &Limits::default());
         let tool = tools.iter().find(|it| it.schema().name == tool).expect("a tool");
         let found = tool.call(arguments, &context()).await;
         match expect {
@@ -161,6 +159,12 @@ async fn committed_components_answer() {
     check("datetime", "days_between", none(), days, Ok(json!({"days": 2}))).await;
     let place = || json!({"place": "UTC"});
     check("datetime", "current_time", none(), place(), Err(ToolErrorKind::Denied)).await;
-    check("datetime", "current_time", Grants::from([Grant::Clock]), place(), Ok(json!({"zone": "UTC"})))
-        .await;
+    check(
+        "datetime",
+        "current_time",
+        Grants { clock: true, ..Grants::default() },
+        place(),
+        Ok(json!({"zone": "UTC"})),
+    )
+    .await;
 }

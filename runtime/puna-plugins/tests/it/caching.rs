@@ -7,13 +7,13 @@ use std::{
 use puna_plugins::{Grants, HostOptions, Limits, PluginHost};
 use serde_json::json;
 
-use crate::guests::{Guest, context};
+use crate::guests::{Guest, context, tools};
 
 /// Loads the echoing guest with this cache and calls it.
 async fn echo_with(cache: &Path) {
     let host = PluginHost::new(HostOptions { cache_dir: Some(cache.to_owned()), max_concurrent_calls: 1 });
     let plugin = host.expect("a host").load_bytes(Guest::echo().plugin()).await.expect("a plugin");
-    let tool = &plugin.tools(&Grants::default(), &Limits::default())[0];
+    let tool = &tools(&plugin, &Grants::default(), &Limits::default())[0];
     assert_eq!(tool.call(json!({"a": 1}), &context()).await, Ok(json!({"a": 1})));
 }
 

@@ -1,10 +1,10 @@
 use std::time::{Duration, Instant};
 
 use puna_core::{ToolErrorKind, ToolSchema};
-use puna_plugins::{Grant, Grants, Limits, embed_manifest};
+use puna_plugins::{Grants, Limits, embed_manifest};
 use serde_json::{Value, json};
 
-use crate::guests::{Guest, HOST, PATIENCE, call, check_alive, component_of, context, manifest};
+use crate::guests::{Guest, HOST, PATIENCE, call, check_alive, component_of, context, manifest, tools};
 
 const CLOCK: &str = r#"(import "puna:plugin/clock@0.1.0" "now" (func $now (param i32)))"#;
 const LOG: &str = r#"(import "puna:plugin/log@0.1.0" "write" (func $write (param i32 i32 i32)))"#;
@@ -157,7 +157,9 @@ async fn the_clock_needs_its_grant() {
         call(guest.plugin(), &Grants::default(), &Limits::default(), json!({})).await.expect_err("no grant");
     assert_eq!(denied.kind, ToolErrorKind::Denied);
     assert!(denied.message.contains("`clock`"), "{denied}");
-    let granted = call(guest.plugin(), &Grants::from([Grant::Clock]), &Limits::default(), json!({})).await;
+    let granted =
+        call(guest.plugin(), &Grants { clock: true, ..Grants::default() }, &Limits::default(), json!({}))
+            .await;
     assert_eq!(granted, Ok(json!(1)));
 }
 
@@ -227,7 +229,7 @@ async fn cancelling_and_deadlines_end_a_running_guest() {
         .load_bytes(Guest::of("(loop $again (br $again)) (unreachable)").plugin())
         .await
         .expect("a plugin");
-    let tool = &plugin.tools(&Grants::default(), &Limits { time_ms: 3_600_000, ..Limits::default() })[0];
+    let tool = &tools(&plugin, &Grants::default(), &Limits { time_ms: 3_600_000, ..Limits::default() })[0];
     let mut context = context();
     let cancel = context.cancel.clone();
     let cancelling = async {
@@ -248,12 +250,12 @@ async fn cancelling_and_deadlines_end_a_running_guest() {
 #[tokio::test(flavor = "multi_thread")]
 async fn more_calls_than_slots_wait_their_turn() {
     let plugin = HOST.load_bytes(Guest::echo().plugin()).await.expect("a plugin");
-    let tool = plugin.tools(&Grants::default(), &Limits::default()).remove(0);
+    let tool = tools(&plugin, &Grants::default(), &Limits::default()).remove(0);
     let looping = HOST
         .load_bytes(Guest::of("(loop $again (br $again)) (unreachable)").plugin())
         .await
         .expect("a plugin");
-    let looping = looping.tools(&Grants::default(), &brief()).remove(0);
+    let looping = tools(&looping, &Grants::default(), &brief()).remove(0);
     let mut calls = tokio::task::JoinSet::new();
     for index in 0..200 {
         let tool = if index % 10 == 0 { looping.clone() } else { tool.clone() };
@@ -271,7 +273,7 @@ async fn no_call_sees_what_another_left() {
         (call $answer (i32.const 2048) (i32.const 1))";
     let guest = Guest::of(count).with_items("(data (i32.const 2048) \"0\")");
     let plugin = HOST.load_bytes(guest.plugin()).await.expect("a plugin");
-    let tool = &plugin.tools(&Grants::default(), &Limits::default())[0];
+    let tool = &tools(&plugin, &Grants::default(), &Limits::default())[0];
     for _ in 0..3 {
         assert_eq!(tool.call(json!({}), &context()).await, Ok(json!(1)));
     }

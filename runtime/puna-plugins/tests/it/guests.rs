@@ -1,9 +1,15 @@
 //! Guests written as WebAssembly text, made into components in the test.
 
-use std::{path::Path, sync::LazyLock, time::Duration};
+use std::{
+    path::Path,
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
 
-use puna_core::{Result, ToolContext, ToolError, ToolSchema};
-use puna_plugins::{Grants, HostOptions, Limits, MANIFEST_SECTION, Manifest, PluginHost, embed_manifest};
+use puna_core::{Result, Tool, ToolContext, ToolError, ToolSchema};
+use puna_plugins::{
+    Grants, HostOptions, Limits, MANIFEST_SECTION, Manifest, Plugin, PluginHost, Setup, embed_manifest,
+};
 use serde_json::{Value, json};
 use wit_component::{ComponentEncoder, StringEncoding};
 use wit_parser::Resolve;
@@ -69,9 +75,13 @@ impl Guest {
                         (br $grow)))
                     (local.get $at))
                 (func $answer (param i32 i32) (result i32)
+                    ;; One content: json, of an address and a length.
+                    (i32.store8 (i32.const 576) (i32.const 0))
+                    (i32.store (i32.const 580) (local.get 0))
+                    (i32.store (i32.const 584) (local.get 1))
                     (i32.store8 (i32.const 512) (i32.const 0))
-                    (i32.store (i32.const 520) (local.get 0))
-                    (i32.store (i32.const 524) (local.get 1))
+                    (i32.store (i32.const 520) (i32.const 576))
+                    (i32.store (i32.const 524) (i32.const 1))
                     (i32.const 512))
                 {items}
                 (func (export "puna:plugin/tools@0.1.0#call") (param i32 i32 i32 i32) (result i32)
@@ -120,6 +130,9 @@ pub fn manifest() -> Manifest {
             parameters: json!({"type": "object"}),
             output: None,
         }],
+        configuration: None,
+        loaders: Vec::new(),
+        retrievers: Vec::new(),
         source: None,
     }
 }
@@ -133,14 +146,13 @@ pub fn with_raw_manifest(mut component: Vec<u8>, json: &[u8]) -> Vec<u8> {
 }
 
 pub fn context() -> ToolContext {
-    ToolContext {
-        call_id: "call".to_owned(),
-        session: "session".to_owned(),
-        turn: String::new(),
-        user: None,
-        deadline: None,
-        cancel: Default::default(),
-    }
+    ToolContext::new("call", "session")
+}
+
+/// A plugin's tools with grants and limits.
+pub fn tools(plugin: &Plugin, grants: &Grants, limits: &Limits) -> Vec<Arc<dyn Tool>> {
+    let setup = Setup { grants: grants.clone(), limits: limits.clone(), ..Setup::default() };
+    plugin.ready(setup).and_then(|ready| ready.tools()).expect("tools")
 }
 
 /// Loads a plugin and calls its first tool, all within [`PATIENCE`].
@@ -152,7 +164,7 @@ pub async fn call(
 ) -> Result<Value, ToolError> {
     let work = async {
         let plugin = HOST.load_bytes(plugin).await.expect("a plugin that loads");
-        plugin.tools(grants, limits)[0].call(arguments, &context()).await
+        tools(&plugin, grants, limits)[0].call(arguments, &context()).await
     };
     tokio::time::timeout(PATIENCE, work).await.expect("an answer in bounded time")
 }

@@ -86,9 +86,9 @@ async fn manifests_that_lie_are_refused() {
     check_refused(lying(|it| it["description"] = json!("a\u{1b}[2J")), invalid, "control characters").await;
     check_refused(lying(|it| it["description"] = json!("x".repeat(2_000))), invalid, "1024 bytes").await;
     check_refused(lying(|it| it["asks"] = json!({"root": "please"})), invalid, "root").await;
-    check_refused(lying(|it| it["tools"] = json!([])), invalid, "1 to 64 tools").await;
+    check_refused(lying(|it| it["tools"] = json!([])), invalid, "this one has none").await;
     let many: Vec<Value> = (0..65).map(|_| json!(manifest().tools[0])).collect();
-    check_refused(lying(|it| it["tools"] = json!(many)), invalid, "1 to 64 tools").await;
+    check_refused(lying(|it| it["tools"] = json!(many)), invalid, "at most 64 tools").await;
     check_refused(lying(|it| it["tools"] = json!(many[..2])), invalid, "two tools").await;
     check_refused(lying(|it| it["tools"][0]["name"] = json!("go now")), invalid, "no name for a tool").await;
     check_refused(lying(|it| it["tools"][0]["parameters"] = json!({"type": "string"})), invalid, "`object`")

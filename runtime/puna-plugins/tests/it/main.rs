@@ -5,4 +5,8 @@ mod building;
 mod caching;
 mod calling;
 mod guests;
+mod lending;
 mod loading;
+mod probe;
+mod reaching;
+mod reading;

@@ -1,10 +1,16 @@
 use std::{num::NonZeroU32, time::Duration};
 
-use proptest::{collection::vec, option, prelude::*, sample::select};
+use proptest::{
+    collection::{btree_map, vec},
+    option,
+    prelude::*,
+    sample::select,
+};
 use puna_core::{BeamOptions, DryOptions, GenerateOptions, ToolChoice};
 use puna_spec::{
-    AgentLimits, AgentSpec, ByteSize, CompanionPolicy, Grant, HistoryPolicy, MemorySpec, ModelSpec,
-    OutputSpec, PluginLimits, PluginSpec, SchemaSpec, Span, Version,
+    AgentLimits, AgentSpec, ByteSize, CompanionPolicy, DatabaseRule, FactScope, FactSearch, FolderRule,
+    Grant, HistoryPolicy, HttpRule, LongTermSpec, MemorySpec, ModelSpec, OutputSpec, PluginLimits,
+    PluginSpec, SchemaSpec, SecretRule, Span, SummaryFallback, SummarySpec, Version,
 };
 use serde_json::{Map, Value, json};
 
@@ -100,21 +106,58 @@ fn options() -> impl Strategy<Value = GenerateOptions> {
     })
 }
 
+fn grant() -> impl Strategy<Value = Grant> {
+    let name = || "[A-Za-z0-9_-]{1,64}";
+    let methods = option::of(vec(text(), 0..3));
+    let rule = (text(), methods, any::<bool>()).prop_map(|(origin, methods, private_addresses)| HttpRule {
+        origin,
+        methods,
+        private_addresses,
+    });
+    let secret = (text(), vec(text(), 0..3)).prop_map(|(env, origins)| SecretRule { env, origins });
+    let folder = (path(), any::<bool>()).prop_map(|(path, write)| FolderRule { path, write });
+    let database =
+        (path(), option::of(vec(text(), 0..3))).prop_map(|(path, tables)| DatabaseRule { path, tables });
+    prop_oneof![
+        select(vec![Grant::Clock, Grant::Random, Grant::Store, Grant::Embed, Grant::Generate]),
+        vec(rule, 0..3).prop_map(Grant::Http),
+        btree_map(name(), secret, 0..3).prop_map(Grant::Secrets),
+        btree_map(name(), folder, 0..3).prop_map(Grant::Files),
+        btree_map(name(), database, 0..3).prop_map(Grant::Sql),
+    ]
+}
+
 /// Plugins and functions are numbered, so that none stands twice.
 fn tools() -> impl Strategy<Value = Vec<PluginSpec>> {
-    let limits =
-        (size(), span(), size()).prop_map(|(memory, time, result)| PluginLimits { memory, time, result });
-    let tool = (path(), option::of(1..4_usize), any::<bool>(), limits);
+    let sizes = (size(), size(), size(), size());
+    let limits = (sizes, span(), span(), count(), count(), count()).prop_map(
+        |((memory, result, http_bytes, file_bytes), time, cpu, http_requests, generate_tokens, sql_rows)| {
+            PluginLimits {
+                memory,
+                time,
+                cpu,
+                result,
+                http_requests,
+                http_bytes,
+                file_bytes,
+                generate_tokens,
+                sql_rows,
+            }
+        },
+    );
+    let tool = (path(), option::of(1..4_usize), vec(grant(), 0..4), limits, count());
     vec(tool, 0..4).prop_map(|tools| {
         let tools = tools.into_iter().enumerate();
-        let tool = |(at, (path, functions, clock, limits)): (
+        let tool = |(at, (path, functions, grants, limits, reuse)): (
             usize,
-            (std::path::PathBuf, Option<usize>, bool, _),
+            (std::path::PathBuf, Option<usize>, Vec<Grant>, _, _),
         )| {
             PluginSpec {
                 plugin: format!("{at}{}", path.display()).into(),
                 functions: functions.map(|count| (0..count).map(|name| format!("f{at}-{name}")).collect()),
-                grants: if clock { vec![Grant::Clock] } else { Vec::new() },
+                grants,
+                config: Value::Null,
+                reuse,
                 limits,
             }
         };
@@ -161,9 +204,30 @@ fn spec() -> impl Strategy<Value = AgentSpec> {
             parallel_calls,
         },
     );
-    let history = select(vec![HistoryPolicy::DropOldestTurns, HistoryPolicy::Error]);
-    let memory =
-        (any::<bool>(), history).prop_map(|(conversation, history)| MemorySpec { conversation, history });
+    let history =
+        select(vec![HistoryPolicy::DropOldestTurns, HistoryPolicy::Error, HistoryPolicy::Summarize]);
+    let fallback = select(vec![SummaryFallback::DropOldestTurns, SummaryFallback::Error]);
+    let summary = (count(), fallback).prop_map(|(max_tokens, fallback)| SummarySpec { max_tokens, fallback });
+    let scope = select(vec![FactScope::UserAndAgent, FactScope::User, FactScope::Agent]);
+    let search = select(vec![FactSearch::Hybrid, FactSearch::Keyword]);
+    let long_term = (scope, search, any::<(bool, bool, Option<u32>)>(), span()).prop_map(
+        |(scope, search, (tools, extract, recall_tokens), ttl)| LongTermSpec {
+            scope,
+            search,
+            tools,
+            extract,
+            recall_tokens,
+            ttl,
+        },
+    );
+    let memory = (any::<bool>(), history, option::of(summary), option::of(long_term)).prop_map(
+        |(conversation, history, summary, long_term)| MemorySpec {
+            conversation,
+            history,
+            summary: summary.filter(|_| history == HistoryPolicy::Summarize),
+            long_term,
+        },
+    );
     let tools = (tools(), tool_choice(), any::<bool>());
     (head, model, tools, memory, limits, output()).prop_map(
         |((name, description, instructions), model, tools, memory, limits, output)| {

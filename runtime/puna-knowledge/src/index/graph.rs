@@ -1,0 +1,495 @@
+//! A graph of near vectors: hierarchical navigable small worlds, after Malkov and Yashunin, Efficient and robust
+//! approximate nearest neighbor search using hierarchical navigable small world graphs (2016), algorithms 1 to 5.
+//!
+//! It holds links alone; the vectors are the index's. Scores are dot products: more is nearer.
+
+use std::{
+    cmp::Reverse,
+    collections::{BinaryHeap, HashMap},
+    sync::{Mutex, PoisonError},
+};
+
+use super::{
+    Row,
+    distance::{Query, Vectors},
+};
+
+/// Links of a row in the layers above the lowest; in the lowest twice as many.
+const LINKS: usize = 16;
+const BASE_LINKS: usize = 2 * LINKS;
+
+/// Rows that are held as candidates while a row is added.
+const EF_CONSTRUCTION: usize = 128;
+
+/// The highest layer: one row in `LINKS` to that power is in it, more rows than there can be.
+const MAX_LAYER: u8 = 8;
+
+/// Links between rows, by layers.
+#[derive(Debug, Default)]
+pub(crate) struct Graph {
+    /// Of each row its links in the lowest layer, each `BASE_LINKS` long; `counts` tells how many are used.
+    base: Vec<Row>,
+    counts: Vec<u8>,
+    /// Of each row the highest layer that it is in.
+    layers: Vec<u8>,
+    /// The links of rows in the layers above, from the first.
+    upper: HashMap<Row, Vec<Vec<Row>>>,
+    /// Where searches begin: a row of the highest layer.
+    entry: Option<Row>,
+    visited: Visited,
+}
+
+/// Marks of rows that a search has seen, kept for the next search.
+#[derive(Debug, Default)]
+struct Visited(Mutex<Vec<Marks>>);
+
+#[derive(Debug, Default)]
+struct Marks {
+    marks: Vec<u32>,
+    now: u32,
+}
+
+/// A score that can be ordered, with its row.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Scored(f32, Row);
+
+impl Eq for Scored {}
+
+impl PartialOrd for Scored {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Scored {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.0.total_cmp(&other.0).then(other.1.cmp(&self.1))
+    }
+}
+
+/// The vectors that a graph's rows are.
+#[derive(Clone, Copy)]
+pub(crate) struct Space<'a> {
+    pub(crate) vectors: &'a Vectors,
+    pub(crate) dimension: usize,
+}
+
+impl Space<'_> {
+    fn score(&self, query: &Query, row: Row) -> f32 {
+        self.vectors.dot(query, row as usize, self.dimension)
+    }
+}
+
+impl Graph {
+    /// How many rows there are.
+    pub(crate) fn rows(&self) -> usize {
+        self.counts.len()
+    }
+
+    /// Adds the next row, whose vector is there.
+    pub(crate) fn add(&mut self, space: Space<'_>) {
+        let row = self.rows() as Row;
+        let layer = layer_of(row);
+        self.base.resize(self.base.len() + BASE_LINKS, 0);
+        self.counts.push(0);
+        self.layers.push(layer);
+        if layer > 0 {
+            self.upper.insert(row, vec![Vec::new(); usize::from(layer)]);
+        }
+        let Some(mut entry) = self.entry else {
+            self.entry = Some(row);
+            return;
+        };
+        let query = space.vectors.row_query(row, space.dimension);
+        let top = self.layers[entry as usize];
+        let mut score = space.score(&query, entry);
+        for layer in (layer + 1..=top).rev() {
+            (entry, score) = self.descend(space, &query, entry, score, layer);
+        }
+        let mut entries = vec![Scored(score, entry)];
+        for layer in (0..=layer.min(top)).rev() {
+            let near = self.search_layer(space, &query, &entries, EF_CONSTRUCTION, layer, |_| true);
+            let chosen = choose(space, &near, LINKS);
+            for other in &chosen {
+                self.link(space, *other, row, layer);
+            }
+            self.set_links(row, layer, &chosen);
+            entries = near;
+        }
+        if layer > top {
+            self.entry = Some(row);
+        }
+    }
+
+    /// The nearest rows of those that `may` be found, nearest first.
+    pub(crate) fn search(
+        &self,
+        space: Space<'_>,
+        query: &Query,
+        k: usize,
+        ef: usize,
+        may: impl Fn(Row) -> bool,
+    ) -> Vec<(Row, f32)> {
+        let Some(mut entry) = self.entry else { return Vec::new() };
+        let mut score = space.score(query, entry);
+        for layer in (1..=self.layers[entry as usize]).rev() {
+            (entry, score) = self.descend(space, query, entry, score, layer);
+        }
+        let found = self.search_layer(space, query, &[Scored(score, entry)], ef.max(k), 0, may);
+        found.into_iter().take(k).map(|Scored(score, row)| (row, score)).collect()
+    }
+
+    /// Goes to nearer rows of a layer while there are any.
+    fn descend(&self, space: Space<'_>, query: &Query, from: Row, score: f32, layer: u8) -> (Row, f32) {
+        let (mut best, mut score) = (from, score);
+        let mut scores = [0.0; BASE_LINKS];
+        loop {
+            let links = self.links(best, layer);
+            let scores = &mut scores[..links.len()];
+            space.vectors.gather(query, links, space.dimension, scores);
+            let before = best;
+            for (row, found) in links.iter().zip(scores) {
+                if *found > score {
+                    (best, score) = (*row, *found);
+                }
+            }
+            if best == before {
+                return (best, score);
+            }
+        }
+    }
+
+    /// The nearest rows of a layer, nearest first: at most `ef` of those that `may` be found.
+    fn search_layer(
+        &self,
+        space: Space<'_>,
+        query: &Query,
+        entries: &[Scored],
+        ef: usize,
+        layer: u8,
+        may: impl Fn(Row) -> bool,
+    ) -> Vec<Scored> {
+        let mut seen = self.visited.take(self.rows());
+        let mut candidates: BinaryHeap<Scored> = BinaryHeap::with_capacity(ef);
+        let mut found: BinaryHeap<Reverse<Scored>> = BinaryHeap::with_capacity(ef + 1);
+        for entry in entries {
+            if seen.first(entry.1) {
+                candidates.push(*entry);
+                if may(entry.1) {
+                    found.push(Reverse(*entry));
+                }
+            }
+        }
+        while found.len() > ef {
+            found.pop();
+        }
+        let mut fresh = Vec::with_capacity(BASE_LINKS);
+        let mut scores = [0.0; BASE_LINKS];
+        while let Some(candidate) = candidates.pop() {
+            let worst = found.peek().map_or(f32::NEG_INFINITY, |worst| worst.0.0);
+            if found.len() >= ef && candidate.0 < worst {
+                break;
+            }
+            fresh.clear();
+            fresh.extend(self.links(candidate.1, layer).iter().copied().filter(|row| seen.first(*row)));
+            let scores = &mut scores[..fresh.len()];
+            space.vectors.gather(query, &fresh, space.dimension, scores);
+            for (row, score) in fresh.iter().zip(scores) {
+                let scored = Scored(*score, *row);
+                let worst = found.peek().map_or(f32::NEG_INFINITY, |worst| worst.0.0);
+                if found.len() < ef || scored.0 > worst {
+                    candidates.push(scored);
+                    if may(*row) {
+                        found.push(Reverse(scored));
+                        if found.len() > ef {
+                            found.pop();
+                        }
+                    }
+                }
+            }
+        }
+        self.visited.give_back(seen);
+        let mut found: Vec<Scored> = found.into_iter().map(|Reverse(scored)| scored).collect();
+        found.sort_unstable_by(|a, b| b.cmp(a));
+        found
+    }
+
+    fn links(&self, row: Row, layer: u8) -> &[Row] {
+        if layer == 0 {
+            let first = row as usize * BASE_LINKS;
+            return &self.base[first..first + usize::from(self.counts[row as usize])];
+        }
+        self.upper.get(&row).and_then(|layers| layers.get(usize::from(layer) - 1)).map_or(&[], Vec::as_slice)
+    }
+
+    fn set_links(&mut self, row: Row, layer: u8, links: &[Row]) {
+        if layer == 0 {
+            let first = row as usize * BASE_LINKS;
+            self.base[first..first + links.len()].copy_from_slice(links);
+            // At most `BASE_LINKS`.
+            self.counts[row as usize] = links.len() as u8;
+        } else if let Some(own) = self.upper.get_mut(&row).and_then(|all| all.get_mut(usize::from(layer) - 1))
+        {
+            links.clone_into(own);
+        }
+    }
+
+    /// Links a row to another; where it has as many as it may, the best are chosen anew.
+    fn link(&mut self, space: Space<'_>, row: Row, to: Row, layer: u8) {
+        let most = if layer == 0 { BASE_LINKS } else { LINKS };
+        let mut links = self.links(row, layer).to_vec();
+        links.push(to);
+        if links.len() > most {
+            links = self.best_links(space, row, &links, most);
+        }
+        self.set_links(row, layer, &links);
+    }
+
+    fn best_links(&self, space: Space<'_>, row: Row, links: &[Row], most: usize) -> Vec<Row> {
+        let query = space.vectors.row_query(row, space.dimension);
+        let mut scores = vec![0.0; links.len()];
+        space.vectors.gather(&query, links, space.dimension, &mut scores);
+        let mut scored: Vec<Scored> =
+            scores.into_iter().zip(links).map(|(score, row)| Scored(score, *row)).collect();
+        scored.sort_unstable_by(|a, b| b.cmp(a));
+        choose(space, &scored, most)
+    }
+
+    /// Keeps these rows, in this order, whose vectors are at their new places already. A row that was linked to one that
+    /// goes is linked to what that one was linked to, as far as it is near.
+    pub(crate) fn pack(&mut self, space: Space<'_>, kept: &[Row]) {
+        let mut new = vec![Row::MAX; self.rows()];
+        for (to, from) in kept.iter().enumerate() {
+            new[*from as usize] = to as Row;
+        }
+        let place = |row: Row| Some(new[row as usize]).filter(|row| *row != Row::MAX);
+        let mut packed = Self {
+            base: vec![0; kept.len() * BASE_LINKS],
+            counts: vec![0; kept.len()],
+            layers: kept.iter().map(|row| self.layers[*row as usize]).collect(),
+            ..Self::default()
+        };
+        for (to, from) in kept.iter().enumerate() {
+            let to = to as Row;
+            let layers = self.layers[*from as usize];
+            if layers > 0 {
+                packed.upper.insert(to, vec![Vec::new(); usize::from(layers)]);
+            }
+            for layer in 0..=layers {
+                let most = if layer == 0 { BASE_LINKS } else { LINKS };
+                let old = self.links(*from, layer);
+                let mut links: Vec<Row> = old.iter().filter_map(|row| place(*row)).collect();
+                if links.len() < old.len() {
+                    for gone in old.iter().filter(|row| place(**row).is_none()) {
+                        let behind = self.links(*gone, layer).iter().filter_map(|row| place(*row));
+                        links.extend(behind.filter(|row| *row != to));
+                    }
+                    links.sort_unstable();
+                    links.dedup();
+                    links = packed.best_links(space, to, &links, most);
+                }
+                packed.set_links(to, layer, &links);
+            }
+        }
+        packed.entry = (0..kept.len() as Row).max_by_key(|row| (packed.layers[*row as usize], Reverse(*row)));
+        *self = packed;
+    }
+
+    /// Bytes in memory, about.
+    pub(crate) fn bytes(&self) -> usize {
+        let upper: usize = self.upper.values().map(|layers| layers.len() * (LINKS * 4 + 24) + 40).sum();
+        self.base.capacity() * 4 + self.counts.capacity() * 2 + upper
+    }
+
+    /// The links as they are kept: of each row, of each layer from the lowest.
+    pub(crate) fn parts(&self) -> impl Iterator<Item = impl Iterator<Item = &[Row]>> {
+        (0..self.rows() as Row)
+            .map(move |row| (0..=self.layers[row as usize]).map(move |layer| self.links(row, layer)))
+    }
+
+    /// From what [`parts`](Self::parts) gave; none where it cannot be of a graph.
+    pub(crate) fn from_parts(parts: Vec<Vec<Vec<Row>>>) -> Option<Self> {
+        let rows = parts.len();
+        let mut graph = Self {
+            base: vec![0; rows * BASE_LINKS],
+            counts: vec![0; rows],
+            layers: parts.iter().map(|layers| layers.len().saturating_sub(1) as u8).collect(),
+            ..Self::default()
+        };
+        for (row, layers) in parts.into_iter().enumerate() {
+            let row = row as Row;
+            if layers.is_empty() || layers.len() > usize::from(MAX_LAYER) + 1 {
+                return None;
+            }
+            if layers.len() > 1 {
+                graph.upper.insert(row, vec![Vec::new(); layers.len() - 1]);
+            }
+            for (layer, links) in layers.iter().enumerate() {
+                let most = if layer == 0 { BASE_LINKS } else { LINKS };
+                let sound = links
+                    .iter()
+                    .all(|to| (*to as usize) < rows && graph.layers[*to as usize] as usize >= layer);
+                if links.len() > most || !sound {
+                    return None;
+                }
+                graph.set_links(row, layer as u8, links);
+            }
+        }
+        graph.entry = (0..rows as Row).max_by_key(|row| (graph.layers[*row as usize], Reverse(*row)));
+        Some(graph)
+    }
+}
+
+/// Of candidates, nearest first, those that are nearer to the row than to any chosen before: links into every direction.
+/// What is left fills the rest up.
+fn choose(space: Space<'_>, candidates: &[Scored], most: usize) -> Vec<Row> {
+    let mut chosen: Vec<Row> = Vec::with_capacity(most);
+    let mut left = Vec::new();
+    let mut scores = [0.0; BASE_LINKS];
+    for Scored(score, row) in candidates {
+        if chosen.len() == most {
+            break;
+        }
+        let query = space.vectors.row_query(*row, space.dimension);
+        let scores = &mut scores[..chosen.len()];
+        space.vectors.gather(&query, &chosen, space.dimension, scores);
+        if scores.iter().all(|other| other < score) { chosen.push(*row) } else { left.push(*row) }
+    }
+    let room = most - chosen.len();
+    chosen.extend(left.into_iter().take(room));
+    chosen
+}
+
+/// The highest layer of a row: each has one in `LINKS` of the rows of the one below. It follows from the row's number,
+/// so that the same rows give the same graph.
+fn layer_of(row: Row) -> u8 {
+    let mut hash = u64::from(row).wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    hash = (hash ^ (hash >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    let hash = hash ^ (hash >> 31);
+    // Four bits are one in sixteen.
+    ((hash.trailing_zeros() / LINKS.ilog2()) as u8).min(MAX_LAYER)
+}
+
+impl Visited {
+    fn take(&self, rows: usize) -> Marks {
+        let mut marks = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
+        marks.marks.resize(rows, 0);
+        if marks.now == u32::MAX {
+            marks.marks.fill(0);
+            marks.now = 0;
+        }
+        marks.now += 1;
+        marks
+    }
+
+    fn give_back(&self, marks: Marks) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(marks);
+    }
+}
+
+impl Marks {
+    /// Whether a row is seen for the first time.
+    fn first(&mut self, row: Row) -> bool {
+        let mark = &mut self.marks[row as usize];
+        let first = *mark != self.now;
+        *mark = self.now;
+        first
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::{distance::Precision, vector},
+        *,
+    };
+
+    const DIMENSION: usize = 24;
+
+    fn vectors(rows: usize) -> Vectors {
+        let mut state = 11_u64;
+        let mut next = || {
+            state = state.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
+            (state >> 40) as f32 / (1_u64 << 23) as f32 - 1.0
+        };
+        let mut vectors = Vectors::new(Precision::F16);
+        for _ in 0..rows {
+            let vector: Vec<f32> = (0..DIMENSION).map(|_| next()).collect();
+            let length = vector.iter().map(|x| x * x).sum::<f32>().sqrt();
+            vectors.push(&vector.iter().map(|x| x / length).collect::<Vec<_>>());
+        }
+        vectors
+    }
+
+    /// The share of each row's ten nearest that the graph finds.
+    fn recall(graph: &Graph, space: Space<'_>) -> f64 {
+        let (mut found, mut wanted) = (0, 0);
+        for row in (0..graph.rows() as Row).step_by(17) {
+            let query = space.vectors.row_query(row, space.dimension);
+            let all = (0..graph.rows() as Row).map(|row| (row, space.score(&query, row)));
+            let exact: Vec<Row> = vector::best(all, 10).into_iter().map(|(row, _)| row).collect();
+            let near = graph.search(space, &query, 10, 64, |_| true);
+            wanted += exact.len();
+            found += near.iter().filter(|(row, _)| exact.contains(row)).count();
+        }
+        found as f64 / wanted as f64
+    }
+
+    fn check_links(graph: &Graph) {
+        for layers in graph.parts() {
+            for links in layers {
+                assert!(links.iter().all(|row| (*row as usize) < graph.rows()));
+            }
+        }
+    }
+
+    #[test]
+    fn what_goes_leaves_a_graph_that_finds() {
+        let mut all = vectors(4_000);
+        let mut graph = Graph::default();
+        for _ in 0..4_000 {
+            graph.add(Space { vectors: &all, dimension: DIMENSION });
+        }
+        assert!(recall(&graph, Space { vectors: &all, dimension: DIMENSION }) > 0.98);
+        // Again and again, until little is left.
+        for round in 0..4 {
+            let kept: Vec<Row> = (0..graph.rows() as Row).filter(|row| (row + round) % 3 != 0).collect();
+            all.pack(&kept, DIMENSION);
+            let space = Space { vectors: &all, dimension: DIMENSION };
+            let before = graph.bytes();
+            graph.pack(space, &kept);
+            assert_eq!(graph.rows(), kept.len());
+            assert!(graph.bytes() < before * 3 / 4);
+            check_links(&graph);
+            let found = recall(&graph, space);
+            assert!(found > 0.97, "round {round}: {found}");
+        }
+        graph.pack(Space { vectors: &all, dimension: DIMENSION }, &[]);
+        let query = all.query(&[0.0; DIMENSION]);
+        assert!(
+            graph.search(Space { vectors: &all, dimension: DIMENSION }, &query, 3, 9, |_| true).is_empty()
+        );
+    }
+
+    #[test]
+    fn parts_make_the_same_graph() {
+        let all = vectors(600);
+        let space = Space { vectors: &all, dimension: DIMENSION };
+        let mut graph = Graph::default();
+        (0..600).for_each(|_| graph.add(space));
+        let parts = |graph: &Graph| -> Vec<Vec<Vec<Row>>> {
+            graph.parts().map(|layers| layers.map(<[Row]>::to_vec).collect()).collect()
+        };
+        let mut kept = parts(&graph);
+        let again = Graph::from_parts(kept.clone()).expect("a graph");
+        assert_eq!(parts(&again), kept);
+        let query = space.vectors.row_query(3, DIMENSION);
+        let found = |graph: &Graph| graph.search(space, &query, 10, 64, |_| true);
+        assert_eq!(found(&again), found(&graph));
+        for wrong in [vec![], vec![vec![600]], vec![vec![0; 40]], vec![vec![]; 20]] {
+            kept[5] = wrong;
+            assert!(Graph::from_parts(kept.clone()).is_none());
+        }
+    }
+}

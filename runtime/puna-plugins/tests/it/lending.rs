@@ -1,0 +1,457 @@
+//! What the host lends a guest: denied without a grant, bounded with one.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use puna_core::{Embedder, Result, ToolErrorKind, ToolReport, ToolReports};
+use puna_plugins::{
+    Clock, FolderGrant, Generator, Grants, HttpGrant, KeyValue, Limits, MAX_CALL_DEPTH, Random, ReadyPlugin,
+    Services, Setup, SqlGrant,
+};
+use serde_json::{Value, json};
+
+use crate::{
+    guests::{check_alive, context},
+    probe::{ask, ask_with, kind, limited, probe, ready, with},
+};
+
+#[tokio::test]
+async fn what_is_not_granted_is_denied() {
+    let plugin = with(Grants::default(), Services::default()).await;
+    for (tool, arguments, grant) in [
+        ("now", json!({}), "clock"),
+        ("bytes", json!({"length": 1}), "random"),
+        ("send", json!({"url": "https://example.com"}), "http"),
+        ("keep", json!({"key": "a", "value": "b"}), "store"),
+        ("kept", json!({"name": "a"}), "store"),
+        ("keys", json!({"prefix": "", "limit": 1}), "store"),
+        ("list", json!({"path": ""}), "files"),
+        ("read", json!({"path": "notes/a"}), "files"),
+        ("write", json!({"path": "notes/a"}), "files"),
+        ("create_folder", json!({"path": "notes/a"}), "files"),
+        ("remove", json!({"path": "notes/a"}), "files"),
+        ("embed", json!({"texts": ["a"]}), "embed"),
+        ("generate", json!({"prompt": "a"}), "generate"),
+        ("query", json!({"database": "shop"}), "sql"),
+        ("query", json!({"database": "shop", "statement": "SELECT 1"}), "sql"),
+    ] {
+        let denied = ask(&plugin, tool, arguments).await.expect_err(tool);
+        assert_eq!(denied.kind, ToolErrorKind::Denied, "{tool}: {denied}");
+        assert!(denied.message.contains(&format!("`{grant}`")), "{tool}: {denied}");
+    }
+    assert_eq!(ask(&plugin, "secret", json!({"name": "token"})).await, Ok(json!({"exists": false})));
+    // What is missing behind a grant is told apart.
+    let granted = Grants { store: true, embed: true, generate: true, ..Grants::default() };
+    let plugin = with(granted, Services::default()).await;
+    for (tool, arguments) in [
+        ("kept", json!({"name": "a"})),
+        ("embed", json!({"texts": ["a"]})),
+        ("generate", json!({"prompt": "a"})),
+    ] {
+        assert_eq!(kind(ask(&plugin, tool, arguments).await), ToolErrorKind::Unavailable, "{tool}");
+    }
+}
+
+#[tokio::test]
+async fn clock_and_randomness_are_lent() {
+    let grants = Grants { clock: true, random: true, ..Grants::default() };
+    let services = || Services {
+        clock: Clock::At(Duration::from_secs(1_700_000_000)),
+        random: Random::Seed(7),
+        ..Services::default()
+    };
+    let plugin = with(grants.clone(), services()).await;
+    assert_eq!(ask(&plugin, "now", json!({})).await, Ok(json!({"seconds": 1_700_000_000})));
+    let seeded = ask(&plugin, "bytes", json!({"length": 40})).await;
+    assert_eq!(ask(&with(grants.clone(), services()).await, "bytes", json!({"length": 40})).await, seeded);
+    let plugin = with(grants.clone(), Services::default()).await;
+    let one = ask(&plugin, "bytes", json!({"length": 32})).await.expect("bytes");
+    let other = ask(&plugin, "bytes", json!({"length": 32})).await.expect("bytes");
+    assert_ne!(one, other);
+    let most = Limits::DEFAULT_RANDOM_BYTES + 1;
+    assert_eq!(kind(ask(&plugin, "bytes", json!({"length": most})).await), ToolErrorKind::TooLarge);
+    assert_eq!(kind(ask(&plugin, "bytes", json!({"length": u32::MAX})).await), ToolErrorKind::TooLarge);
+}
+
+#[tokio::test]
+async fn a_configuration_is_held_against_its_schema() {
+    let plugin = probe().await;
+    let setup = |config: Value| Setup { config, ..Setup::default() };
+    let ready = plugin.ready(setup(json!({"greeting": "hello"}))).expect("a sound configuration");
+    assert_eq!(ask(&ready, "configuration", json!({})).await, Ok(json!({"greeting": "hello"})));
+    for (config, pointer) in [(json!({"greeting": 1}), "/greeting"), (json!({"greting": "a"}), "")] {
+        let error = plugin.ready(setup(config)).err().expect("a refusal");
+        assert!(error.to_string().contains("configuration of plugin `probe`"), "{error}");
+        assert!(error.to_string().contains(pointer), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn progress_and_attachments_reach_the_caller() {
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let hear = Arc::clone(&heard);
+    let mut context = context();
+    context.reports = ToolReports::to(move |report| hear.lock().unwrap().push(report));
+    let plugin = limited(Grants::default(), Limits { progress_reports: 3, ..Limits::default() }).await;
+    let value = ask_with(&plugin, "report", json!({"length": 5}), &context).await;
+    assert_eq!(
+        value,
+        Ok(json!([
+            {"type": "text", "text": "done"},
+            {"type": "image", "name": "a.png", "media_type": "image/png", "bytes": 3},
+            {"type": "file", "name": "b.csv", "media_type": "text/csv", "bytes": 3},
+        ]))
+    );
+    let heard = heard.lock().unwrap();
+    let shares: Vec<_> = heard
+        .iter()
+        .filter_map(|report| match report {
+            ToolReport::Progress { done, message } => Some((done.expect("a share"), message.as_str())),
+            ToolReport::Attachment { .. } => None,
+        })
+        .collect();
+    assert_eq!(shares, [(0.0, "step 0"), (0.2, "step 1"), (0.4, "step 2")]);
+    let files: Vec<_> = heard
+        .iter()
+        .filter_map(|report| match report {
+            ToolReport::Attachment { name, media } => Some((name.as_str(), media.url.as_str())),
+            ToolReport::Progress { .. } => None,
+        })
+        .collect();
+    assert_eq!(files, [("a.png", "data:image/png;base64,YWJj"), ("b.csv", "data:text/csv;base64,YWJj")]);
+}
+
+#[tokio::test]
+async fn an_instance_is_used_again_only_where_the_setup_says_so() {
+    let calls = |value: std::result::Result<Value, _>| value.expect("a count")["calls"].clone();
+    let fresh = ready(Setup::default()).await;
+    for _ in 0..3 {
+        assert_eq!(calls(ask(&fresh, "count", json!({})).await), 1);
+    }
+    let warm = ready(Setup { reuse: 2, ..Setup::default() }).await;
+    let mut seen = Vec::new();
+    for _ in 0..6 {
+        seen.push(calls(ask(&warm, "count", json!({})).await));
+    }
+    assert_eq!(seen, [1, 2, 3, 1, 2, 3]);
+    // An error of the guest's own leaves the instance sound, a trap does not.
+    let warm = ready(Setup { reuse: 100, ..Setup::default() }).await;
+    assert_eq!(calls(ask(&warm, "count", json!({})).await), 1);
+    assert_eq!(kind(ask(&warm, "now", json!({})).await), ToolErrorKind::Denied);
+}
+
+/// Keys and values in memory.
+#[derive(Default)]
+struct Memory(Mutex<BTreeMap<(String, String), Vec<u8>>>);
+
+#[async_trait]
+impl KeyValue for Memory {
+    async fn get(&self, space: &str, keys: &[String]) -> Result<Vec<Option<Vec<u8>>>> {
+        let map = self.0.lock().unwrap();
+        Ok(keys.iter().map(|key| map.get(&(space.to_owned(), key.clone())).cloned()).collect())
+    }
+
+    async fn write(&self, space: &str, changes: Vec<(String, Option<Vec<u8>>)>) -> Result<()> {
+        let mut map = self.0.lock().unwrap();
+        for (key, value) in changes {
+            match value {
+                Some(value) => map.insert((space.to_owned(), key), value),
+                None => map.remove(&(space.to_owned(), key)),
+            };
+        }
+        Ok(())
+    }
+
+    async fn keys(
+        &self,
+        space: &str,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<String>> {
+        let map = self.0.lock().unwrap();
+        let keys = map.keys().filter(|(of, key)| of == space && key.starts_with(prefix));
+        Ok(keys
+            .map(|(_, key)| key.clone())
+            .filter(|key| after.is_none_or(|after| key.as_str() > after))
+            .take(limit)
+            .collect())
+    }
+}
+
+#[tokio::test]
+async fn keys_and_values_are_the_plugins_own() {
+    let memory = Arc::new(Memory::default());
+    let of = async |space: &str, limits: Limits| {
+        let services = Services { store: Some(memory.clone()), ..Services::default() };
+        let grants = Grants { store: true, ..Grants::default() };
+        ready(Setup { grants, services, limits, space: Some(space.to_owned()), ..Setup::default() }).await
+    };
+    let one = of("one", Limits::default()).await;
+    let other = of("other", Limits::default()).await;
+    for (key, value) in [("b", "2"), ("a", "1"), ("c", "3")] {
+        assert_eq!(ask(&one, "keep", json!({"key": key, "value": value})).await, Ok(json!({})));
+    }
+    assert_eq!(ask(&one, "kept", json!({"name": "b"})).await, Ok(json!({"value": "2"})));
+    assert_eq!(ask(&other, "kept", json!({"name": "b"})).await, Ok(json!({"value": null})));
+    assert_eq!(ask(&other, "keys", json!({"prefix": "", "limit": 10})).await, Ok(json!({"keys": []})));
+    let after = json!({"prefix": "", "after": "a", "limit": 1});
+    assert_eq!(ask(&one, "keys", after).await, Ok(json!({"keys": ["b"]})));
+    assert_eq!(ask(&one, "keep", json!({"key": "b"})).await, Ok(json!({})));
+    assert_eq!(ask(&one, "kept", json!({"name": "b"})).await, Ok(json!({"value": null})));
+    let long = "k".repeat(600);
+    assert_eq!(kind(ask(&one, "keep", json!({"key": long})).await), ToolErrorKind::TooLarge);
+    let tight = of("one", Limits { store_bytes: 10, ..Limits::default() }).await;
+    let value = json!({"key": "d", "value": "x".repeat(20)});
+    assert_eq!(kind(ask(&tight, "keep", value).await), ToolErrorKind::TooLarge);
+    assert_eq!(ask(&one, "kept", json!({"name": "d"})).await, Ok(json!({"value": null})));
+}
+
+/// A model that calls the plugin that asks it.
+struct Reentrant(std::sync::OnceLock<ReadyPlugin>);
+
+#[async_trait]
+impl Generator for Reentrant {
+    async fn generate(&self, _: Option<&str>, prompt: &str, max_tokens: u32) -> Result<String> {
+        let plugin = self.0.get().expect("the plugin");
+        let again = json!({"prompt": format!("{prompt}."), "max_tokens": max_tokens});
+        let inner = ask(plugin, "generate", again).await?;
+        Ok(inner["text"].as_str().unwrap_or_default().to_owned())
+    }
+}
+
+struct Vectors;
+
+#[async_trait]
+impl Embedder for Vectors {
+    fn dimension(&self) -> usize {
+        2
+    }
+
+    fn fingerprint(&self) -> String {
+        "lengths".to_owned()
+    }
+
+    async fn embed(&self, texts: &[String]) -> Result<Vec<Vec<f32>>> {
+        Ok(texts.iter().map(|text| vec![text.len() as f32, 1.0]).collect())
+    }
+}
+
+#[tokio::test]
+async fn models_are_lent_and_calls_nest_only_so_deep() {
+    let generator = Arc::new(Reentrant(Default::default()));
+    let services = Services {
+        embedder: Some(Arc::new(Vectors)),
+        generator: Some(generator.clone()),
+        ..Services::default()
+    };
+    let plugin = with(Grants { embed: true, generate: true, ..Grants::default() }, services).await;
+    assert!(generator.0.set(plugin.clone()).is_ok());
+    let vectors = ask(&plugin, "embed", json!({"texts": ["ab", ""]})).await;
+    assert_eq!(vectors, Ok(json!({"vectors": [[2.0, 1.0], [0.0, 1.0]]})));
+    let many = json!({"texts": vec!["a"; Limits::DEFAULT_EMBED_TEXTS as usize + 1]});
+    assert_eq!(kind(ask(&plugin, "embed", many).await), ToolErrorKind::TooLarge);
+    let error = ask(&plugin, "generate", json!({"prompt": "a"})).await.expect_err("too deep");
+    assert_eq!(error.kind, ToolErrorKind::Denied, "{error}");
+    assert!(error.message.contains(&format!("inside {MAX_CALL_DEPTH} other calls")), "{error}");
+    let much = json!({"prompt": "a", "max_tokens": 1_000_000});
+    assert_eq!(kind(ask(&plugin, "generate", much).await), ToolErrorKind::TooLarge);
+    check_alive().await;
+}
+
+#[tokio::test]
+async fn files_stay_in_their_folders() {
+    let outside = tempfile::tempdir().expect("a folder");
+    std::fs::write(outside.path().join("secret"), "secret").expect("a file");
+    let folder = tempfile::tempdir().expect("a folder");
+    let notes = folder.path();
+    std::fs::write(notes.join("a.txt"), "hello").expect("a file");
+    std::fs::create_dir(notes.join("deep")).expect("a folder");
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::symlink;
+        symlink(outside.path(), notes.join("link")).expect("a link");
+        symlink(outside.path().join("secret"), notes.join("file-link")).expect("a link");
+        symlink("../../..", notes.join("deep/up")).expect("a link");
+        symlink("deep/up/..", notes.join("chain")).expect("a link");
+        symlink("a.txt", notes.join("within")).expect("a link");
+        assert!(
+            std::process::Command::new("mkfifo").arg(notes.join("pipe")).status().expect("mkfifo").success()
+        );
+    }
+    let grant = |write| {
+        let folder = FolderGrant { path: notes.to_owned(), write };
+        Grants { files: BTreeMap::from([("notes".to_owned(), folder)]), ..Grants::default() }
+    };
+    let reader = with(grant(false), Services::default()).await;
+    assert_eq!(ask(&reader, "list", json!({"path": ""})).await, Ok(json!({"names": ["notes"]})));
+    let read = async |path: &str| ask(&reader, "read", json!({"path": path})).await;
+    assert_eq!(read("notes/a.txt").await, Ok(json!({"bytes": 5, "start": "hello"})));
+    #[cfg(unix)]
+    assert_eq!(read("notes/within").await, Ok(json!({"bytes": 5, "start": "hello"})));
+    let absolute = format!("notes/{}", outside.path().join("secret").display());
+    let up = format!("notes/../{}/secret", outside.path().file_name().unwrap().to_string_lossy());
+    for path in [
+        &up,
+        &absolute,
+        "/etc/passwd",
+        "notes/../../etc/passwd",
+        "notes/deep/../../a",
+        "notes/link/secret",
+        "notes/file-link",
+        "notes/deep/up/etc/passwd",
+        "notes/chain/etc/passwd",
+        "other/a.txt",
+        "../notes/a.txt",
+    ] {
+        let error = read(path).await.expect_err(path);
+        assert_eq!(error.kind, ToolErrorKind::Denied, "{path}: {error}");
+        assert!(!error.message.contains("secret\n"), "{error}");
+    }
+    for (path, expect) in [
+        ("notes/missing", ToolErrorKind::NotFound),
+        ("notes/deep", ToolErrorKind::InvalidInput),
+        ("notes/pipe", ToolErrorKind::InvalidInput),
+    ] {
+        assert_eq!(kind(read(path).await), expect, "{path}");
+    }
+    for (tool, path) in [("write", "notes/b.txt"), ("remove", "notes/a.txt"), ("create_folder", "notes/b")] {
+        assert_eq!(kind(ask(&reader, tool, json!({"path": path})).await), ToolErrorKind::Denied, "{tool}");
+    }
+
+    let writer = with(grant(true), Services::default()).await;
+    let write = json!({"path": "notes/b.txt", "content": "new"});
+    assert_eq!(ask(&writer, "write", write).await, Ok(json!({"size": 3})));
+    assert_eq!(std::fs::read_to_string(notes.join("b.txt")).expect("a file"), "new");
+    assert_eq!(
+        kind(ask(&writer, "write", json!({"path": "notes/link/x", "content": "y"})).await),
+        ToolErrorKind::Denied
+    );
+    assert_eq!(kind(ask(&writer, "remove", json!({"path": "notes"})).await), ToolErrorKind::Denied);
+    assert_eq!(ask(&writer, "remove", json!({"path": "notes/b.txt"})).await, Ok(json!({})));
+    assert!(!notes.join("b.txt").exists());
+    // A link is removed, not what it points at.
+    #[cfg(unix)]
+    {
+        assert_eq!(ask(&writer, "remove", json!({"path": "notes/file-link"})).await, Ok(json!({})));
+        assert!(outside.path().join("secret").exists());
+    }
+    let tight = limited(grant(true), Limits { file_bytes: 4, ..Limits::default() }).await;
+    assert_eq!(kind(ask(&tight, "read", json!({"path": "notes/a.txt"})).await), ToolErrorKind::TooLarge);
+    let write = json!({"path": "notes/c.txt", "content": "hello"});
+    assert_eq!(kind(ask(&tight, "write", write).await), ToolErrorKind::TooLarge);
+    assert!(!notes.join("c.txt").exists());
+}
+
+fn shop() -> (tempfile::TempDir, std::path::PathBuf) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("shop.db");
+    let connection = rusqlite::Connection::open(&path).expect("a database");
+    connection
+        .execute_batch(
+            "CREATE TABLE orders (id INTEGER PRIMARY KEY, item TEXT, price REAL);
+             INSERT INTO orders (item, price) VALUES ('tea', 2.5), ('bread', 3.0), ('차', 4.25);
+             CREATE TABLE people (name TEXT, password TEXT);
+             INSERT INTO people VALUES ('ann', 'secret');
+             CREATE VIEW names AS SELECT name FROM people;",
+        )
+        .expect("tables");
+    (folder, path)
+}
+
+#[tokio::test]
+async fn databases_are_read_and_nothing_more() {
+    let (_folder, path) = shop();
+    let before = std::fs::read(&path).expect("the database");
+    let grants = |tables: Option<&[&str]>| {
+        let tables =
+            tables.map(|tables| tables.iter().map(|table| (*table).to_owned()).collect::<BTreeSet<_>>());
+        let grant = SqlGrant { path: path.clone(), tables };
+        Grants { sql: BTreeMap::from([("shop".to_owned(), grant)]), ..Grants::default() }
+    };
+    let whole = limited(grants(None), Limits { time_ms: 2_000, ..Limits::default() }).await;
+    let query = async |plugin: &ReadyPlugin, statement: &str| {
+        ask(plugin, "query", json!({"database": "shop", "statement": statement, "rows": 2})).await
+    };
+    assert_eq!(
+        query(&whole, "SELECT id, item, price FROM orders ORDER BY id DESC").await,
+        Ok(json!({
+            "columns": ["id", "item", "price"], "rows": [[3, "차", 4.25], [2, "bread", 3.0]], "more": true
+        }))
+    );
+    let parameters = json!({
+        "database": "shop", "statement": "SELECT item FROM orders WHERE price > ? AND item <> ?", "parameters": [2.6, "차"]
+    });
+    let found = ask(&whole, "query", parameters).await.expect("rows");
+    assert_eq!(found["rows"], json!([["bread"]]));
+    let tables = ask(&whole, "query", json!({"database": "shop"})).await.expect("tables");
+    let names: Vec<_> =
+        tables["tables"].as_array().expect("a list").iter().map(|table| &table["name"]).collect();
+    assert_eq!(names, ["names", "orders", "people"]);
+
+    for statement in [
+        "DELETE FROM orders",
+        "INSERT INTO orders (item) VALUES ('x')",
+        "UPDATE orders SET price = 0",
+        "DROP TABLE orders",
+        "CREATE TABLE x (a)",
+        "CREATE TEMP TABLE x (a)",
+        "PRAGMA journal_mode = wal",
+        "PRAGMA query_only = off",
+        "ATTACH DATABASE ':memory:' AS other",
+        "VACUUM INTO '/tmp/never'",
+        "BEGIN IMMEDIATE",
+        "SELECT load_extension('x')",
+        "SELECT 1; DELETE FROM orders",
+        "WITH gone AS (SELECT 1) DELETE FROM orders",
+    ] {
+        let error = query(&whole, statement).await.expect_err(statement);
+        assert_eq!(error.kind, ToolErrorKind::Denied, "{statement}: {error}");
+    }
+    assert_eq!(kind(query(&whole, "SELECT nonsense FROM").await), ToolErrorKind::InvalidInput);
+    // A recursive statement that never ends.
+    let endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n";
+    assert_eq!(kind(query(&whole, endless).await), ToolErrorKind::Timeout);
+    let large = "SELECT hex(zeroblob(3000000))";
+    assert_eq!(kind(query(&whole, large).await), ToolErrorKind::TooLarge);
+    assert_eq!(std::fs::read(&path).expect("the database"), before, "nothing was written");
+
+    let some = with(grants(Some(&["orders", "names"])), Services::default()).await;
+    assert!(query(&some, "SELECT count(*) FROM orders").await.is_ok());
+    assert_eq!(query(&some, "SELECT name FROM names").await.expect("rows")["rows"], json!([["ann"]]));
+    for statement in
+        ["SELECT password FROM people", "SELECT count(*) FROM people", "SELECT sql FROM sqlite_schema"]
+    {
+        assert_eq!(kind(query(&some, statement).await), ToolErrorKind::Denied, "{statement}");
+    }
+    let tables = ask(&some, "query", json!({"database": "shop"})).await.expect("tables");
+    assert!(!tables.to_string().contains("password"), "{tables}");
+    let other = json!({"database": "other", "statement": "SELECT 1"});
+    assert_eq!(kind(ask(&some, "query", other).await), ToolErrorKind::Denied);
+    check_alive().await;
+}
+
+#[test]
+fn grants_are_told_in_words_without_secrets() {
+    let grants = Grants {
+        clock: true,
+        http: vec![HttpGrant::reading("https://*.example.com").expect("an origin")],
+        secrets: BTreeMap::from([(
+            "token".to_owned(),
+            puna_plugins::SecretGrant {
+                value: Some("hunter2".to_owned()),
+                origins: vec!["https://api.example.com".parse().expect("an origin")],
+            },
+        )]),
+        ..Grants::default()
+    };
+    assert_eq!(
+        grants.lines(),
+        ["clock", "http: GET, HEAD https://*.example.com", "secrets: `token` to https://api.example.com"]
+    );
+    assert!(!format!("{grants:?}").contains("hunter2"));
+}

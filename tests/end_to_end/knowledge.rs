@@ -1,0 +1,102 @@
+//! `puna knowledge` and `puna eval retrieval`, with the default embedding model.
+
+use std::fs;
+
+use serde_json::Value;
+
+use crate::support::Puna;
+
+#[test]
+fn documents_are_added_found_changed_and_removed() {
+    let puna = Puna::new();
+    let folder = puna.path("docs");
+    fs::create_dir(&folder).expect("a folder");
+    let write = |name: &str, text: &str| fs::write(folder.join(name), text).expect("written");
+    write("llama.md", "# Llamas\n\nLlamas hum when they are tired, and carry wool over the mountains.\n");
+    write("salt.txt", "The salt flat of Uyuni is the largest of the world.\n");
+    write(
+        "page.html",
+        "<!doctype html><title>Bread</title><p>Bread rises faster where the air is <b>thin</b>.</p>",
+    );
+    write("image.png", "\u{0}\u{1}");
+    let docs = folder.to_str().expect("a path in UTF-8");
+    let add = |code: i32| -> Value {
+        let ran = puna.run(&["knowledge", "add", "andes", docs, "--prune", "--json"]);
+        assert_eq!(ran.code, code, "{ran:?}");
+        serde_json::from_str(&ran.stdout).expect("JSON")
+    };
+    let first = add(2);
+    assert_eq!(
+        (&first["added"], &first["failed"][0]["kind"]),
+        (&Value::from(3), &Value::from("invalid_input"))
+    );
+    assert!(
+        first["failed"][0]["message"].as_str().is_some_and(|message| message.contains("image.png")),
+        "{first}"
+    );
+    fs::remove_file(folder.join("image.png")).expect("removed");
+
+    let found = puna.lines(&[
+        "knowledge",
+        "search",
+        "andes",
+        "Which noise do these animals make?",
+        "-k",
+        "1",
+        "--json",
+    ]);
+    assert!(found[0]["document"].as_str().is_some_and(|id| id.ends_with("llama.md")), "{found:?}");
+    let found = puna.lines(&["knowledge", "search", "andes", "UYUNI", "--mode", "keyword", "--json"]);
+    assert!(
+        found.len() == 1 && found[0]["text"] == "The salt flat of Uyuni is the largest of the world.",
+        "{found:?}"
+    );
+    let filter = r#"{"eq": ["title", "Bread"]}"#;
+    let found = puna.lines(&["knowledge", "search", "andes", "salt", "--filter", filter, "--json"]);
+    assert!(found.len() == 1 && found[0]["text"] == "Bread rises faster where the air is thin.", "{found:?}");
+
+    write("salt.txt", "The salt flat is dry.\n");
+    fs::remove_file(folder.join("llama.md")).expect("removed");
+    let second = add(0);
+    assert_eq!(
+        ["added", "changed", "unchanged", "removed"].map(|key| second[key].as_u64().expect("a number")),
+        [0, 1, 1, 1]
+    );
+    assert!(puna.ok(&["knowledge", "search", "andes", "--mode", "keyword", "uyuni"]).is_empty());
+    let checked: Value =
+        serde_json::from_str(&puna.ok(&["knowledge", "stats", "andes", "--check", "--json"])).expect("JSON");
+    assert_eq!(
+        (&checked["stats"]["documents"], &checked["check"]["problems"]),
+        (&Value::from(2), &serde_json::json!([]))
+    );
+
+    // Another namespace has nothing of it.
+    assert_eq!(puna.ok(&["knowledge", "list", "--namespace", "other", "--json"]).trim(), "[]");
+    let other =
+        puna.run(&["knowledge", "search", "andes", "salt", "--mode", "keyword", "--namespace", "other"]);
+    assert_eq!(other.code, 3, "{other:?}");
+
+    puna.ok(&["knowledge", "remove", "andes", "--source", docs]);
+    let none = puna.run(&["knowledge", "remove", "andes", "nothing"]);
+    assert!(none.code == 3 && none.stderr.contains("`nothing`"), "{none:?}");
+    puna.ok(&["knowledge", "remove", "andes", "--all"]);
+    assert_eq!(puna.ok(&["knowledge", "list", "--json"]).trim(), "[]");
+}
+
+#[test]
+fn searches_are_as_good_as_they_were() {
+    let puna = Puna::new();
+    let rows: Vec<Value> =
+        serde_json::from_str(&puna.ok(&["eval", "retrieval", "tests/collections/highland", "--json"]))
+            .expect("JSON");
+    let score = |mode: &str, name: &str| {
+        let row = rows.iter().find(|row| row["mode"] == mode).expect("the mode");
+        assert_eq!(row["queries"], 51);
+        row[name].as_f64().expect("a number")
+    };
+    let [vector, keyword, hybrid] = ["vector", "keyword", "hybrid"].map(|mode| score(mode, "ndcg_10"));
+    println!("nDCG@10: vector {vector:.4}, keyword {keyword:.4}, hybrid {hybrid:.4}");
+    assert!(vector >= 0.94 && keyword >= 0.89 && hybrid >= 0.95, "{rows:?}");
+    assert!(hybrid > vector && hybrid > keyword, "{rows:?}");
+    assert_eq!(score("hybrid", "recall_100"), 1.0);
+}
