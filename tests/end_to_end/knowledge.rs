@@ -84,6 +84,29 @@ fn documents_are_added_found_changed_and_removed() {
 }
 
 #[test]
+fn an_agent_searches_its_knowledge_base() {
+    let puna = Puna::new();
+    fs::write(puna.path("llama.md"), "# Llamas\n\nLlamas hum when they are tired.\n").expect("written");
+    let knowledge = "knowledge:\n  - name: notes\n    sources: [\"*.md\"]\n    results: 2\n";
+    let agent = puna.agent(|text| format!("{text}\n{knowledge}"));
+    let events =
+        puna.lines(&["run", &agent, "--tool-choice", "search_notes", "--json", "What do llamas do?"]);
+    let finished = events.iter().find(|event| event["event"] == "tool_finished").expect("a search");
+    assert_eq!(finished["result"]["name"], "search_notes", "{finished}");
+    let source = &finished["result"]["outcome"]["value"]["sources"][0];
+    assert_eq!(
+        (&source["number"], &source["title"]),
+        (&Value::from(1), &Value::from("Llamas")),
+        "{finished}"
+    );
+    let text = source["text"].as_str().expect("a text");
+    assert!(text.contains("Llamas hum when they are tired."), "{finished}");
+    // The command line sees the same knowledge base.
+    let listed = puna.ok(&["knowledge", "list", "notes"]);
+    assert!(listed.contains("llama.md"), "{listed}");
+}
+
+#[test]
 fn searches_are_as_good_as_they_were() {
     let puna = Puna::new();
     let rows: Vec<Value> =

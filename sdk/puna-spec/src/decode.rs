@@ -144,6 +144,7 @@ impl Decoder<'_> {
         let tools = self.optional(f.take("tools"), Self::tools).unwrap_or_default();
         let tool_choice = self.optional(f.take("tool_choice"), Self::tool_choice).unwrap_or_default();
         let parallel_tool_calls = self.optional(f.take("parallel_tool_calls"), Self::boolean).unwrap_or(true);
+        let knowledge = self.optional(f.take("knowledge"), Self::knowledge).unwrap_or_default();
         let memory = self.optional(f.take("memory"), Self::memory).unwrap_or_default();
         let limits = self.optional(f.take("limits"), Self::limits).unwrap_or_default();
         let output = self.optional(f.take("output"), Self::output).unwrap_or_default();
@@ -157,6 +158,7 @@ impl Decoder<'_> {
             tools,
             tool_choice,
             parallel_tool_calls,
+            knowledge,
             memory,
             limits,
             output,

@@ -26,6 +26,12 @@
 //!     grants: [clock]                           # without it, nothing
 //! tool_choice: auto                             # or none, required, { named: calculate }
 //! parallel_tool_calls: true
+//! knowledge:
+//!   - name: handbook                            # the model gets the tool `search_handbook`
+//!     sources: ["../docs/**/*.md"]              # without it, what `puna knowledge add` put there
+//!     size: 200
+//!     results: 5
+//!     budget: 1000
 //! memory: { conversation: true, history: drop_oldest_turns }
 //! limits: { steps: 8, tokens: 4096, time: 2m, tool_time: 500ms, parallel_calls: 4 }
 //! output:
@@ -67,6 +73,7 @@ mod decode;
 mod diagnostic;
 mod environment;
 mod grants;
+mod knowledge;
 mod node;
 mod output;
 mod spec;
@@ -90,9 +97,9 @@ pub fn value_of_yaml(text: &str, name: &str) -> Result<serde_json::Value, Diagno
 }
 pub use grants::{DatabaseRule, FolderRule, Grant, HttpRule, SecretRule};
 pub use spec::{
-    AgentLimits, AgentSpec, CompanionPolicy, FactScope, FactSearch, HistoryPolicy, LongTermSpec,
-    MAX_NAME_CHARS, MemorySpec, ModelSpec, OutputSpec, PluginLimits, PluginSpec, SchemaSpec, SummaryFallback,
-    SummarySpec, Version,
+    AgentLimits, AgentSpec, CompanionPolicy, FactScope, FactSearch, HistoryPolicy, KnowledgeMode,
+    KnowledgeSpec, LongTermSpec, MAX_NAME_CHARS, MemorySpec, ModelSpec, OutputSpec, PluginLimits, PluginSpec,
+    SchemaSpec, SummaryFallback, SummarySpec, Version,
 };
 pub use units::{ByteSize, Span};
 

@@ -51,6 +51,9 @@ pub struct AgentSpec {
     /// Whether the model may ask for several calls at a time.
     #[serde(default = "yes", skip_serializing_if = "Clone::clone")]
     pub parallel_tool_calls: bool,
+    /// Knowledge bases, each of which the model searches with a tool of its own, `search_NAME`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub knowledge: Vec<KnowledgeSpec>,
     /// What is remembered.
     #[serde(default)]
     pub memory: MemorySpec,
@@ -227,6 +230,56 @@ pub struct PluginLimits {
     /// Rows that one statement gives.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sql_rows: Option<NonZeroU32>,
+}
+
+/// What a knowledge base's name looks like: with `search_` in front it is a tool's.
+const KNOWLEDGE_PATTERN: &str = "^[A-Za-z0-9_-]{1,57}$";
+
+/// A knowledge base that the model searches.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct KnowledgeSpec {
+    /// Its name: letters, digits, `-` and `_`. It is the one that `puna knowledge` shows.
+    #[schemars(regex(pattern = KNOWLEDGE_PATTERN))]
+    pub name: String,
+    /// What it has, for the model to know when to search it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// Files, folders and patterns such as `docs/**/*.md`, brought up to date when the agent starts; a relative one begins at
+    /// this file's folder. Without any, what `puna knowledge add` put there is searched.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(inner(length(min = 1)))]
+    pub sources: Vec<PathBuf>,
+    /// The embedding model's folder; a relative path starts at this file's folder. Without it, all-MiniLM-L6-v2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1))]
+    pub model: Option<PathBuf>,
+    /// Most tokens of a chunk; without it, what the knowledge base has, 200 at first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<NonZeroU32>,
+    /// What is compared; without it, meaning and words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<KnowledgeMode>,
+    /// How many passages a search gives; without it, 5.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(max = 100))]
+    pub results: Option<NonZeroU32>,
+    /// Most tokens of all passages of a search together, counted as the embedding model does; without it, 1000. What does
+    /// not fit is left out, and the model is told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget: Option<NonZeroU32>,
+}
+
+/// What a search compares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum KnowledgeMode {
+    /// Meaning and words, fused by their ranks.
+    Hybrid,
+    /// Meaning.
+    Vector,
+    /// Words.
+    Keyword,
 }
 
 /// What is remembered.
@@ -437,6 +490,10 @@ impl AgentSpec {
         for tool in &mut spec.tools {
             tool.plugin = folder.join(&tool.plugin);
             tool.grants.iter_mut().for_each(|grant| grant.resolve(folder));
+        }
+        for knowledge in &mut spec.knowledge {
+            let paths = knowledge.sources.iter_mut().chain(&mut knowledge.model);
+            paths.for_each(|path| *path = folder.join(&*path));
         }
         Ok(spec)
     }

@@ -40,6 +40,7 @@
 mod doctor;
 mod embedder;
 mod function_tool;
+mod knowledge_tool;
 mod output;
 mod plugin_setup;
 mod setup;
@@ -48,6 +49,7 @@ mod stack;
 pub use doctor::{AgentReport, Doctor, Finding, Folder, Machine, StoreReport, doctor};
 pub use embedder::{default_embedder, default_embedder_folder};
 pub use function_tool::tool;
+pub use knowledge_tool::SearchTool;
 pub use output::{check_output, read_schema};
 pub use plugin_setup::{check_plugins, grants};
 pub use puna_agent::{
@@ -60,7 +62,10 @@ pub use puna_knowledge as knowledge;
 pub use puna_memory as memory;
 pub use puna_memory::{Branch, Conversations};
 pub use puna_plugins as plugins;
-pub use puna_spec::{AgentSpec, ByteSize, Grant, OutputSpec, SchemaSpec, Span as Duration, value_of_yaml};
+pub use puna_spec::{
+    AgentSpec, ByteSize, Grant, KnowledgeMode, KnowledgeSpec, OutputSpec, SchemaSpec, Span as Duration,
+    value_of_yaml,
+};
 pub use puna_store as store;
 pub use setup::SetupProgress;
 pub use stack::{AgentBuilder, Stack, StackBuilder};

@@ -191,6 +191,11 @@ impl Stack {
         Ok(knowledge.insert(Knowledge::new(Arc::new(self.store()?), Some(indexes))).clone())
     }
 
+    /// Tells whoever asked to be told.
+    pub(crate) fn told(&self, step: SetupProgress) {
+        (self.0.on_setup)(step);
+    }
+
     /// The facts in the data folder, found by their words; see [`Facts::with_embedder`] for their meaning.
     ///
     /// # Errors
@@ -397,6 +402,9 @@ impl AgentBuilder {
             plugin_tools.extend(stack.plugin_tools(plugin, &spec.name, &late_model).await?);
         }
         plugin_tools.append(&mut tools);
+        for knowledge in &spec.knowledge {
+            plugin_tools.push(stack.search_tool(knowledge).await?);
+        }
         // A file's path is as good a name as any.
         let adapter = spec.model.adapter.as_ref().map(|file| file.display().to_string());
         let (model, memory) = match model {

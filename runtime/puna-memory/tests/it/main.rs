@@ -1,11 +1,13 @@
 //! Sessions: the same rules for those on disk and those in memory.
 
+mod crossing;
 mod facts;
 mod fork;
 mod journal;
 mod kill;
 mod losses;
 mod model;
+mod sessions;
 mod transfer;
 
 use std::{path::Path, sync::Arc};

@@ -9,8 +9,9 @@ use proptest::{
 use puna_core::{BeamOptions, DryOptions, GenerateOptions, ToolChoice};
 use puna_spec::{
     AgentLimits, AgentSpec, ByteSize, CompanionPolicy, DatabaseRule, FactScope, FactSearch, FolderRule,
-    Grant, HistoryPolicy, HttpRule, LongTermSpec, MemorySpec, ModelSpec, OutputSpec, PluginLimits,
-    PluginSpec, SchemaSpec, SecretRule, Span, SummaryFallback, SummarySpec, Version,
+    Grant, HistoryPolicy, HttpRule, KnowledgeMode, KnowledgeSpec, LongTermSpec, MemorySpec, ModelSpec,
+    OutputSpec, PluginLimits, PluginSpec, SchemaSpec, SecretRule, Span, SummaryFallback, SummarySpec,
+    Version,
 };
 use serde_json::{Map, Value, json};
 
@@ -228,10 +229,10 @@ fn spec() -> impl Strategy<Value = AgentSpec> {
             long_term,
         },
     );
-    let tools = (tools(), tool_choice(), any::<bool>());
+    let tools = (tools(), tool_choice(), any::<bool>(), knowledge());
     (head, model, tools, memory, limits, output()).prop_map(
         |((name, description, instructions), model, tools, memory, limits, output)| {
-            let (tools, tool_choice, parallel_tool_calls) = tools;
+            let (tools, tool_choice, parallel_tool_calls, knowledge) = tools;
             AgentSpec {
                 version: Version,
                 name,
@@ -241,12 +242,28 @@ fn spec() -> impl Strategy<Value = AgentSpec> {
                 tools,
                 tool_choice,
                 parallel_tool_calls,
+                knowledge,
                 memory,
                 limits,
                 output,
             }
         },
     )
+}
+
+/// Names are numbered, so that none stands twice.
+fn knowledge() -> impl Strategy<Value = Vec<KnowledgeSpec>> {
+    let mode = option::of(select(vec![KnowledgeMode::Hybrid, KnowledgeMode::Vector, KnowledgeMode::Keyword]));
+    let results = option::of((1..=100_u32).prop_map(|results| NonZeroU32::new(results).expect("above 0")));
+    let base = (option::of(text()), vec(path(), 0..3), option::of(path()), count(), mode, results, count());
+    vec(base, 0..3).prop_map(|bases| {
+        let bases = bases.into_iter().enumerate();
+        let base = |(at, (description, sources, model, size, mode, results, budget))| {
+            let name = format!("base-{at}");
+            KnowledgeSpec { name, description, sources, model, size, mode, results, budget }
+        };
+        bases.map(base).collect()
+    })
 }
 
 fn tool_choice() -> impl Strategy<Value = ToolChoice> {
