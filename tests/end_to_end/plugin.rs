@@ -114,3 +114,20 @@ fn a_new_plugin_builds_and_passes_its_tests() {
     assert!(again.stderr.contains("not empty"), "{again:?}");
     assert_eq!(puna.run(&["plugin", "new", "../up"]).code, 2);
 }
+
+#[test]
+fn a_call_is_measured() {
+    let puna = Puna::new();
+    let measure = ["plugin", "bench", CALCULATOR, "calculate", r#"{"expression": "1+1"}"#, "--json"];
+    let few = ["--calls", "5", "--concurrent", "100", "--slots", "8"];
+    let report: Value = serde_json::from_str(&puna.ok(&[&measure[..], &few[..]].concat())).expect("JSON");
+    assert_eq!((&report["failed"], &report["concurrent"]), (&json!(0), &json!(100)));
+    for time in ["/compile_ms", "/fresh_us/median", "/warm_us/p95", "/calls_per_second"] {
+        assert!(
+            report.pointer(time).and_then(Value::as_f64).is_some_and(|time| time > 0.0),
+            "{time}: {report}"
+        );
+    }
+    let wrong = puna.run(&["plugin", "bench", CALCULATOR, "calculate", r#"{"expression": "1/0"}"#]);
+    assert!(wrong.stderr.contains("zero") && wrong.stdout.is_empty(), "{wrong:?}");
+}

@@ -290,6 +290,33 @@ granted, the time, the network's answers and what its store holds:
         #[arg(long)]
         json: bool,
     },
+    /// Measure what a call of a component costs: compiling, fresh and warm calls, many at once
+    Bench {
+        /// The component
+        component: PathBuf,
+        /// The function
+        function: String,
+        /// The arguments: a JSON object
+        arguments: String,
+        /// Allow what the plugin asks for, as an agent's file has it; can be repeated
+        #[arg(long = "grant", value_name = "GRANT")]
+        grants: Vec<String>,
+        /// The plugin's configuration: JSON
+        #[arg(long, value_name = "JSON")]
+        config: Option<String>,
+        /// Calls of each kind, one after the other
+        #[arg(long, default_value_t = 1_000)]
+        calls: usize,
+        /// Calls that are made at once
+        #[arg(long, default_value_t = 1_000)]
+        concurrent: usize,
+        /// How many of them run at once
+        #[arg(long, default_value_t = 64)]
+        slots: usize,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Call one function of a component
     #[command(after_help = "\
 Examples:
