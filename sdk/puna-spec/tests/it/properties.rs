@@ -263,7 +263,7 @@ fn knowledge() -> impl Strategy<Value = Vec<KnowledgeSpec>> {
             KnowledgeSpec {
                 name,
                 description,
-                loaders: sources.clone(),
+                loaders: Vec::clone(&sources),
                 sources,
                 model,
                 size,
