@@ -78,6 +78,8 @@ struct Reader<'a> {
     writer: Writer,
     title: Option<String>,
     in_title: bool,
+    /// Titles so far: only the first counts, and none is text.
+    titles: usize,
     /// The element whose content is passed over, and how many of its name are open.
     skipped: Option<(String, usize)>,
     /// Where a link began, and where it leads.
@@ -96,6 +98,7 @@ impl<'a> Reader<'a> {
             writer: Writer::default(),
             title: None,
             in_title: false,
+            titles: 0,
             skipped: None,
             link: None,
             cells: 0,
@@ -147,7 +150,10 @@ impl<'a> Reader<'a> {
             return;
         }
         match name {
-            "title" => self.in_title = self.title.is_none(),
+            "title" => {
+                self.in_title = true;
+                self.titles += 1;
+            }
             "br" => self.writer.line(),
             "hr" => {
                 self.writer.block();
@@ -244,7 +250,7 @@ impl<'a> Reader<'a> {
     fn text(&mut self, text: &str) {
         if self.in_title {
             let title = self.title.get_or_insert_default();
-            if title.len() < MAX_TITLE_CHARS * 4 {
+            if self.titles == 1 && title.len() < MAX_TITLE_CHARS * 4 {
                 title.push_str(text);
             }
         } else if self.skipped.is_none() {
