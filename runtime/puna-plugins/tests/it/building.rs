@@ -1,10 +1,14 @@
 use std::{
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
 };
 
 use puna_core::{ErrorKind, ToolErrorKind};
-use puna_plugins::{BuildOptions, Grants, Limits, Lock, Manifest, SourceFile, build, embed_manifest, verify};
+use puna_plugins::{
+    BuildOptions, FolderGrant, Grants, Limits, Lock, Manifest, SourceFile, SqlGrant, build, embed_manifest,
+    verify,
+};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
@@ -167,4 +171,53 @@ async fn committed_components_answer() {
         Ok(json!({"zone": "UTC"})),
     )
     .await;
+
+    let (folder, notes) = notes();
+    let page = json!({"path": "notes/a.txt", "first_line": 2});
+    check("files", "read_file", notes.clone(), page.clone(), Ok(json!({"text": "two llamas"}))).await;
+    let hits = json!([{"path": "notes/a.txt", "line": 2, "text": "two llamas"}]);
+    let search = json!({"query": "LLAMA", "path": "notes"});
+    check("files", "search_files", notes.clone(), search, Ok(json!({"hits": hits}))).await;
+    let write = json!({"path": "notes/b.txt", "content": "b"});
+    check("files", "write_file", notes.clone(), write, Err(ToolErrorKind::Denied)).await;
+    check("files", "read_file", none(), page, Err(ToolErrorKind::Denied)).await;
+    let address = json!({"url": "https://example.com"});
+    check("fetch", "fetch_page", none(), address, Err(ToolErrorKind::Denied)).await;
+    let find = json!({"document": "{\"a\": [1, 2]}", "query": "$.a[?@ > 1]"});
+    check("json", "query_json", none(), find, Ok(json!({"count": 1}))).await;
+
+    let shop = shop(folder.path());
+    let tables = json!([{"name": "orders", "kind": "table", "columns": ["id INTEGER", "total REAL"]}]);
+    let list = json!({"database": "shop"});
+    check("query", "list_tables", shop.clone(), list, Ok(json!({"tables": tables}))).await;
+    let ask = |statement: &str| json!({"database": "shop", "statement": statement, "max_rows": 1});
+    let sorted = ask("SELECT total FROM orders ORDER BY total DESC;");
+    check("query", "query_database", shop.clone(), sorted, Ok(json!({"rows": [[20.0]], "more": true}))).await;
+    for (statement, kind) in [
+        ("SELECT totl FROM orders", ToolErrorKind::InvalidInput),
+        ("SELECT name FROM secrets", ToolErrorKind::Denied),
+        ("DELETE FROM orders", ToolErrorKind::Denied),
+        ("SELECT 1; SELECT 2", ToolErrorKind::Denied),
+    ] {
+        check("query", "query_database", shop.clone(), ask(statement), Err(kind)).await;
+    }
+}
+
+/// A folder with a file, granted for reading.
+fn notes() -> (tempfile::TempDir, Grants) {
+    let folder = tempfile::tempdir().expect("a folder");
+    fs::write(folder.path().join("a.txt"), "one\ntwo llamas\n").expect("a write");
+    let grant = FolderGrant { path: folder.path().to_owned(), write: false };
+    (folder, Grants { files: BTreeMap::from([("notes".to_owned(), grant)]), ..Grants::default() })
+}
+
+/// A database of which one table is granted.
+fn shop(folder: &Path) -> Grants {
+    let path = folder.join("shop.db");
+    let connection = rusqlite::Connection::open(&path).expect("a database");
+    let rows = "CREATE TABLE orders (id INTEGER, total REAL); INSERT INTO orders VALUES (1, 9.5), (2, 20);
+        CREATE TABLE secrets (name TEXT)";
+    connection.execute_batch(rows).expect("rows");
+    let grant = SqlGrant { path, tables: Some(["orders".to_owned()].into()) };
+    Grants { sql: BTreeMap::from([("shop".to_owned(), grant)]), ..Grants::default() }
 }
