@@ -33,11 +33,21 @@ fn its_code_is_that_of_the_examples() {
     let blocks = blocks();
     let examples = ["examples/embed/src/main.rs", "examples/typed/src/main.rs", "examples/shout/src/lib.rs"];
     assert_eq!(blocks["rust"], examples.map(read));
-    let [agent, output] = blocks["yaml"].as_slice() else { panic!("{:?}", blocks["yaml"]) };
+    let (agent, parts) = blocks["yaml"].split_first().expect("an agent");
     assert_eq!(*agent, read(CONCIERGE));
-    let with_output = format!("{agent}{output}");
-    let spec = AgentSpec::parse(with_output.as_bytes(), "agent.yaml", &|_| None).expect("an agent");
-    assert!(spec.output.schema.is_some() && !spec.parallel_tool_calls);
+    // Every other block is a part of an agent's file.
+    let specs: Vec<AgentSpec> = parts
+        .iter()
+        .map(|part| {
+            let whole = format!("version: 1\nname: a\nmodel: {{path: m}}\n{part}");
+            AgentSpec::parse(whole.as_bytes(), "agent.yaml", &|_| None)
+                .unwrap_or_else(|diagnostics| panic!("{diagnostics}"))
+        })
+        .collect();
+    assert!(specs.iter().any(|spec| spec.memory.long_term.is_some()));
+    assert!(specs.iter().any(|spec| !spec.knowledge.is_empty()));
+    assert!(specs.iter().any(|spec| spec.output.schema.is_some() && !spec.parallel_tool_calls));
+    assert!(specs.iter().any(|spec| spec.tools.first().is_some_and(|tool| tool.grants.len() == 4)));
 }
 
 #[test]
