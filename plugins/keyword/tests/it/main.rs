@@ -124,7 +124,11 @@ fn what_is_wrong_is_refused() {
         (json!({"id": "", "text": "x"}), ErrorKind::InvalidInput, "/id"),
         (json!({"id": "x".repeat(257), "text": "x"}), ErrorKind::InvalidInput, "/id"),
         (json!({"id": "x", "text": "x".repeat(65 << 10)}), ErrorKind::TooLarge, "/text"),
-        (json!({"id": "x", "text": "x", "metadata": {"a": "x".repeat(2_048)}}), ErrorKind::TooLarge, "/metadata"),
+        (
+            json!({"id": "x", "text": "x", "metadata": {"a": "x".repeat(2_048)}}),
+            ErrorKind::TooLarge,
+            "/metadata",
+        ),
     ] {
         let error = ask("index_document", arguments).unwrap_err();
         assert_eq!((error.kind, error.path.as_deref()), (kind, Some(path)));
