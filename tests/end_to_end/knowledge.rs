@@ -123,3 +123,21 @@ fn searches_are_as_good_as_they_were() {
     assert!(hybrid > vector && hybrid > keyword, "{rows:?}");
     assert_eq!(score("hybrid", "recall_100"), 1.0);
 }
+
+/// A loader plugin reads what an ending says: here each line is a document.
+#[test]
+fn plugins_load_documents() {
+    let puna = Puna::new();
+    let poem = puna.path("poem.txt");
+    fs::write(&poem, "The llama hums at night.\nThe condor circles over the salt flat.\n").expect("a file");
+    let poem = poem.to_str().expect("a path in UTF-8");
+    let probe = "runtime/puna-plugins/tests/guests/probe/probe.wasm";
+    let report = puna.ok(&["knowledge", "add", "poems", poem, "--loader", probe, "--json"]);
+    let report: Value = serde_json::from_str(&report).expect("JSON");
+    assert_eq!(report["added"], 2, "{report}");
+    let found = puna.lines(&["knowledge", "search", "poems", "which bird flies", "-k", "1", "--json"]);
+    assert!(found[0]["document"].as_str().is_some_and(|id| id.ends_with("poem.txt#line 2")), "{found:?}");
+    let refused =
+        puna.run(&["knowledge", "add", "poems", poem, "--loader", "plugins/datetime/datetime.wasm"]);
+    assert!(refused.code == 2 && refused.stderr.contains("has no loaders"), "{refused:?}");
+}

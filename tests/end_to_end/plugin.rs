@@ -47,11 +47,87 @@ fn wrong_calls_are_told_apart_by_their_exit_codes() {
         (vec![DATETIME, "current_time", r#"{"place": "Tokyo"}"#], 4, "clock"),
         (vec!["README.md", "calculate", "{}"], 2, "README.md"),
         (vec!["nowhere.wasm", "calculate", "{}"], 3, "nowhere.wasm"),
-        (vec!["--grant", "everything", CALCULATOR, "calculate", "{}"], 2, "no grant `everything`"),
+        (vec!["--grant", "everything", CALCULATOR, "calculate", "{}"], 2, "`everything` is not known here"),
     ] {
         let ran = puna.run(&[vec!["plugin", "call"], arguments.clone()].concat());
         assert_eq!(ran.code, code, "{arguments:?}: {ran:?}");
         assert!(ran.stderr.contains(told), "{arguments:?}: no `{told}` in {ran:?}");
         assert!(ran.stdout.is_empty(), "{arguments:?}: {ran:?}");
     }
+}
+
+#[test]
+fn cases_beside_the_source_are_run() {
+    let puna = Puna::new();
+    for plugin in ["plugins/calculator", "plugins/datetime"] {
+        assert!(puna.ok(&["plugin", "test", plugin]).contains("cases passed"), "{plugin}");
+    }
+    let cases = puna.path("cases.yaml");
+    let text = r#"
+cases:
+  - tool: days_between
+    input: {start: "2024-02-28", end: "2024-03-01"}
+    output: {days: 3}
+  - tool: weekday
+    input: {date: nonsense}
+    error: {kind: invalid_input, path: /date}
+  - tool: nothing
+"#;
+    std::fs::write(&cases, text).expect("a file");
+    let cases = cases.display().to_string();
+    let ran = puna.run(&["plugin", "test", &cases, "--component", DATETIME, "--json"]);
+    assert_eq!(ran.code, 2, "{ran:?}");
+    assert!(ran.stderr.contains("2 of 3 cases failed"), "{ran:?}");
+    let outcomes: Value = serde_json::from_str(&ran.stdout).expect("JSON");
+    assert_eq!(outcomes[0]["reason"], r#"expected {"days":3}, got {"days":2}"#);
+    assert_eq!(outcomes[1]["passed"], true);
+    assert_eq!(outcomes[2]["reason"], "the plugin has no tool `nothing`");
+}
+
+/// From nothing to a tool that answers, with the commands that are printed.
+#[test]
+fn a_new_plugin_builds_and_passes_its_tests() {
+    let puna = Puna::new();
+    let folder = puna.path("hello").display().to_string();
+    let printed = puna.ok(&["plugin", "new", "hello", "--folder", &folder]);
+    for command in ["build", "test", "call"] {
+        assert!(printed.contains(&format!("puna plugin {command} ")), "{printed}");
+    }
+    puna.ok(&["plugin", "build", &folder]);
+    assert!(puna.ok(&["plugin", "test", &folder]).contains("2 cases passed"));
+    let component = format!("{folder}/hello.wasm");
+    let answer = puna.ok(&["plugin", "call", &component, "greet", r#"{"name": "Ada"}"#]);
+    assert_eq!(answer.trim(), r#"{"text":"Hello, Ada!"}"#);
+    // The SDK that was written is the whole SDK.
+    let sources = |folder: &std::path::Path| {
+        let entries = std::fs::read_dir(folder).expect("a folder");
+        let mut files: Vec<_> = entries
+            .map(|entry| entry.expect("an entry").path())
+            .map(|path| (path.file_name().expect("a name").to_owned(), std::fs::read(path).expect("a file")))
+            .collect();
+        files.sort();
+        files
+    };
+    let written = sources(&puna.path("hello/sdk/puna-plugin/src"));
+    assert!(written == sources(&crate::support::root().join("plugins/puna-plugin/src")));
+    let again = puna.run(&["plugin", "new", "hello", "--folder", &folder]);
+    assert!(again.stderr.contains("not empty"), "{again:?}");
+    assert_eq!(puna.run(&["plugin", "new", "../up"]).code, 2);
+}
+
+#[test]
+fn a_call_is_measured() {
+    let puna = Puna::new();
+    let measure = ["plugin", "bench", CALCULATOR, "calculate", r#"{"expression": "1+1"}"#, "--json"];
+    let few = ["--calls", "5", "--concurrent", "100", "--slots", "8"];
+    let report: Value = serde_json::from_str(&puna.ok(&[&measure[..], &few[..]].concat())).expect("JSON");
+    assert_eq!((&report["failed"], &report["concurrent"]), (&json!(0), &json!(100)));
+    for time in ["/compile_ms", "/fresh_us/median", "/warm_us/p95", "/calls_per_second"] {
+        assert!(
+            report.pointer(time).and_then(Value::as_f64).is_some_and(|time| time > 0.0),
+            "{time}: {report}"
+        );
+    }
+    let wrong = puna.run(&["plugin", "bench", CALCULATOR, "calculate", r#"{"expression": "1/0"}"#]);
+    assert!(wrong.stderr.contains("zero") && wrong.stdout.is_empty(), "{wrong:?}");
 }

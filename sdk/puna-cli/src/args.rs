@@ -219,8 +219,26 @@ pub(crate) struct PluginArgs {
     pub command: PluginCommand,
 }
 
+/// A language that `puna plugin new` knows.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub(crate) enum PluginLanguage {
+    /// Rust
+    Rust,
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum PluginCommand {
+    /// Write the folder of a new plugin, with a tool and its tests
+    New {
+        /// The plugin's name: lower-case letters, digits and `-`
+        name: String,
+        /// The language it is written in
+        #[arg(long, value_enum, default_value_t = PluginLanguage::Rust)]
+        lang: PluginLanguage,
+        /// Where to write it; without it, a folder of the plugin's name
+        #[arg(long)]
+        folder: Option<PathBuf>,
+    },
     /// Build a plugin's component from its source folder
     Build {
         /// The folder with plugin.toml
@@ -236,6 +254,65 @@ pub(crate) enum PluginCommand {
     Inspect {
         /// The component
         component: PathBuf,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Run the cases of a plugin's tests.yaml on its component
+    #[command(after_help = "\
+A case names a tool, its input, and the output or error it must come to; and what the plugin is
+granted, the time, the network's answers and what its store holds:
+
+  cases:
+    - tool: shout
+      input: {text: hello}
+      output: {text: HELLO!}
+    - tool: shout
+      input: {text: 3}
+      error: {kind: invalid_input, path: /text}
+    - tool: current_time
+      grants: [clock]
+      clock: 2026-01-31T12:00:00Z
+      input: {place: UTC}
+      output_has: {date: '2026-01-31'}
+    - tool: fetch_page
+      grants: [{http: ['https://example.com']}]
+      http: [{url: 'https://example.com/', headers: {content-type: text/plain}, body: hello}]
+      input: {url: 'https://example.com/'}
+      output_has: {status: 200}")]
+    Test {
+        /// The plugin's folder, or a file of cases
+        path: PathBuf,
+        /// The component; without it, the one beside the cases
+        #[arg(long)]
+        component: Option<PathBuf>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Measure what a call of a component costs: compiling, fresh and warm calls, many at once
+    Bench {
+        /// The component
+        component: PathBuf,
+        /// The function
+        function: String,
+        /// The arguments: a JSON object
+        arguments: String,
+        /// Allow what the plugin asks for, as an agent's file has it; can be repeated
+        #[arg(long = "grant", value_name = "GRANT")]
+        grants: Vec<String>,
+        /// The plugin's configuration: JSON
+        #[arg(long, value_name = "JSON")]
+        config: Option<String>,
+        /// Calls of each kind, one after the other
+        #[arg(long, default_value_t = 1_000)]
+        calls: usize,
+        /// Calls that are made at once
+        #[arg(long, default_value_t = 1_000)]
+        concurrent: usize,
+        /// How many of them run at once
+        #[arg(long, default_value_t = 64)]
+        slots: usize,
         /// Print JSON
         #[arg(long)]
         json: bool,

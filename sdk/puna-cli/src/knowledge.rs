@@ -13,8 +13,8 @@ use puna::{
     Embedder, Error, ErrorKind, Hit, Reranker, Result, Stack,
     inference::{OnnxEmbedder, OnnxReranker},
     knowledge::{
-        BaseOptions, Filter, IngestOptions, KnowledgeBase, Loaders, MAX_FILE_BYTES, Report, SearchMode,
-        SearchOptions, SplitBy, SplitOptions, Unit, find_files, load_bytes, load_files,
+        BaseOptions, Filter, IngestOptions, KnowledgeBase, MAX_FILE_BYTES, Report, SearchMode, SearchOptions,
+        SplitBy, SplitOptions, Unit, find_files, load_bytes, load_files,
     },
 };
 use serde_json::json;
@@ -112,6 +112,9 @@ struct AddArgs {
     /// Files, folders, patterns such as `docs/**/*.md`, or `-` for standard input
     #[arg(required = true)]
     sources: Vec<String>,
+    /// A plugin whose loaders read files by their endings; can be repeated
+    #[arg(long = "loader", value_name = "COMPONENT")]
+    loaders: Vec<PathBuf>,
     #[command(flatten)]
     embedder: EmbedderArgs,
     #[command(flatten)]
@@ -367,6 +370,7 @@ async fn add(stack: &Stack, namespace: &str, args: AddArgs, json: bool) -> Resul
         let files = if source == "-" { None } else { Some(find_files(source)?) };
         sources.push((source, files));
     }
+    let loaders = stack.loaders(&args.loaders).await?;
     let embedder = load_embedder(stack, &args.embedder).await?;
     let options = BaseOptions { split: args.split.options(), ..BaseOptions::default() };
     let base = stack.knowledge()?.open(namespace, &args.name, &options, embedder).await?;
@@ -379,7 +383,7 @@ async fn add(stack: &Stack, namespace: &str, args: AddArgs, json: bool) -> Resul
             ..IngestOptions::default()
         };
         let documents = match files {
-            Some(files) => futures_util::StreamExt::boxed(load_files(files, Loaders::new())),
+            Some(files) => futures_util::StreamExt::boxed(load_files(files, loaders.clone())),
             None => load_bytes(args.id.clone(), read_stdin()?),
         };
         let bar = spinner()?;

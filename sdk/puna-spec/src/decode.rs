@@ -51,21 +51,38 @@ pub(crate) fn read(path: &Path) -> puna_core::Result<Vec<u8>> {
 
 /// One grant, as a list of grants has it.
 pub(crate) fn grant(text: &str) -> Result<crate::Grant, Diagnostics> {
+    alone(text, "grant", |decoder, node| decoder.grant(node))
+}
+
+/// Any YAML as the JSON value that it writes.
+pub(crate) fn value(text: &str, name: &str) -> Result<serde_json::Value, Diagnostics> {
+    alone(text, name, |decoder, node| decoder.json(node))
+}
+
+/// A text that is no agent.
+fn alone<T>(
+    text: &str,
+    name: &str,
+    decode: impl FnOnce(&mut Decoder<'_>, &Node) -> Option<T>,
+) -> Result<T, Diagnostics> {
     let fail = |diagnostics: Vec<Diagnostic>| Diagnostics {
-        file: "grant".to_owned(),
+        file: name.to_owned(),
         diagnostics,
         more: 0,
         text: text.to_owned(),
     };
+    if text.len() > MAX_FILE_BYTES {
+        return Err(fail(vec![Place::at(1, 1).says(format!("it takes more than {MAX_FILE_BYTES} bytes"))]));
+    }
     let root = match node::parse(text) {
         Ok(Some(root)) => root,
-        Ok(None) => return Err(fail(vec![Place::at(1, 1).says("the grant is empty")])),
+        Ok(None) => return Err(fail(vec![Place::at(1, 1).says("it is empty")])),
         Err(diagnostic) => return Err(fail(vec![*diagnostic])),
     };
     let lines = lines(text);
     let mut decoder = Decoder::new(&crate::environment::of_process, &lines);
-    match decoder.grant(&root) {
-        Some(grant) if decoder.diagnostics.is_empty() => Ok(grant),
+    match decode(&mut decoder, &root) {
+        Some(value) if decoder.diagnostics.is_empty() => Ok(value),
         _ => Err(fail(decoder.diagnostics)),
     }
 }

@@ -116,6 +116,13 @@ impl std::str::FromStr for Grant {
 }
 
 impl Grant {
+    /// The same with relative paths as paths from `folder`.
+    #[must_use]
+    pub fn resolved(mut self, folder: &std::path::Path) -> Self {
+        self.resolve(folder);
+        self
+    }
+
     /// Makes relative paths paths from `folder`.
     pub(crate) fn resolve(&mut self, folder: &std::path::Path) {
         // `join` leaves an absolute path as it is.

@@ -39,13 +39,14 @@ impl Decoder<'_> {
         let name = self.required(&mut f, "name", None).and_then(|node| self.knowledge_name(node));
         let description = self.optional(f.take("description"), Self::text);
         let sources = self.optional(f.take("sources"), |d, n| d.list(n, Self::path)).unwrap_or_default();
+        let loaders = self.optional(f.take("loaders"), |d, n| d.list(n, Self::path)).unwrap_or_default();
         let model = self.optional(f.take("model"), Self::path);
         let size = self.optional(f.take("size"), Self::count);
         let mode = self.optional(f.take("mode"), |d, n| d.word(n, &MODES));
         let results = self.optional(f.take("results"), Self::results);
         let budget = self.optional(f.take("budget"), Self::count);
         self.finish(f);
-        Some(KnowledgeSpec { name: name?, description, sources, model, size, mode, results, budget })
+        Some(KnowledgeSpec { name: name?, description, sources, loaders, model, size, mode, results, budget })
     }
 
     /// As it stands: a tool's name does not depend on the environment.

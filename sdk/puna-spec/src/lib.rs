@@ -81,6 +81,20 @@ mod units;
 mod values;
 
 pub use diagnostic::{Diagnostic, Diagnostics};
+
+/// Reads any YAML as the JSON value that it writes, by the core schema of YAML 1.2 and within the bounds of an agent's
+/// file. `name` stands for it in diagnostics.
+///
+/// # Errors
+/// What is no YAML, and what JSON cannot write.
+///
+/// ```
+/// let value = puna_spec::value_of_yaml("a: [1, yes]", "a.yaml").unwrap();
+/// assert_eq!(value, serde_json::json!({"a": [1, "yes"]}));
+/// ```
+pub fn value_of_yaml(text: &str, name: &str) -> Result<serde_json::Value, Diagnostics> {
+    decode::value(text, name)
+}
 pub use grants::{DatabaseRule, FolderRule, Grant, HttpRule, SecretRule};
 pub use spec::{
     AgentLimits, AgentSpec, CompanionPolicy, FactScope, FactSearch, HistoryPolicy, KnowledgeMode,

@@ -250,6 +250,11 @@ pub struct KnowledgeSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(inner(length(min = 1)))]
     pub sources: Vec<PathBuf>,
+    /// Components of plugins whose loaders read files that are read otherwise or not at all, by their endings; a relative
+    /// path starts at this file's folder. A loader is granted nothing but the file.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(inner(length(min = 1)))]
+    pub loaders: Vec<PathBuf>,
     /// The embedding model's folder; a relative path starts at this file's folder. Without it, all-MiniLM-L6-v2.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1))]
@@ -492,7 +497,8 @@ impl AgentSpec {
             tool.grants.iter_mut().for_each(|grant| grant.resolve(folder));
         }
         for knowledge in &mut spec.knowledge {
-            let paths = knowledge.sources.iter_mut().chain(&mut knowledge.model);
+            let paths =
+                knowledge.sources.iter_mut().chain(&mut knowledge.loaders).chain(&mut knowledge.model);
             paths.for_each(|path| *path = folder.join(&*path));
         }
         Ok(spec)

@@ -8,8 +8,8 @@ use puna_core::{
 };
 use puna_inference::{EncoderOptions, OnnxEmbedder, Runtime};
 use puna_knowledge::{
-    BaseOptions, BaseRetriever, IngestOptions, KnowledgeBase, Loaders, Measure, PackPolicy, SearchMode,
-    SearchOptions, SplitOptions, TokenMeasure, find_files, load_files, pack,
+    BaseOptions, BaseRetriever, IngestOptions, KnowledgeBase, Measure, PackPolicy, SearchMode, SearchOptions,
+    SplitOptions, TokenMeasure, find_files, load_files, pack,
 };
 use puna_spec::{KnowledgeMode, KnowledgeSpec};
 use schemars::JsonSchema;
@@ -123,10 +123,11 @@ impl Stack {
             let source = source.display().to_string();
             sources.push((find_files(&source)?, source));
         }
+        let loaders = self.loaders(&spec.loaders).await?;
         let base = knowledge.open(NAMESPACE, &spec.name, &options, embedder).await?;
         for (files, source) in sources {
             let options = IngestOptions { source, prune: true, ..IngestOptions::default() };
-            let report = base.ingest(load_files(files, Loaders::new()), &options, &|_| ()).await?;
+            let report = base.ingest(load_files(files, loaders.clone()), &options, &|_| ()).await?;
             for failed in report.failed {
                 self.told(SetupProgress::Line(format!("knowledge base `{}`: {}", spec.name, failed.message)));
             }

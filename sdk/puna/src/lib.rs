@@ -64,6 +64,7 @@ pub use puna_memory::{Branch, Conversations};
 pub use puna_plugins as plugins;
 pub use puna_spec::{
     AgentSpec, ByteSize, Grant, KnowledgeMode, KnowledgeSpec, OutputSpec, SchemaSpec, Span as Duration,
+    value_of_yaml,
 };
 pub use puna_store as store;
 pub use setup::SetupProgress;

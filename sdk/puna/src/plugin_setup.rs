@@ -2,14 +2,16 @@
 
 use std::{
     collections::BTreeSet,
+    path::PathBuf,
     sync::{Arc, OnceLock},
 };
 
 use async_trait::async_trait;
 use futures_util::StreamExt as _;
 use puna_core::{
-    Error, ErrorKind, GenerateOptions, GenerateRequest, Message, Model, ModelEvent, Result, Tool,
+    Error, ErrorKind, GenerateOptions, GenerateRequest, Loader, Message, Model, ModelEvent, Result, Tool,
 };
+use puna_knowledge::Loaders;
 use puna_plugins::{
     FolderGrant, Generator, Grants, HttpGrant, Inspection, KeyValue, Limits, ReadyPlugin, SecretGrant,
     Services, Setup, SqlGrant,
@@ -181,6 +183,30 @@ impl Stack {
             embedder: if grants.embed { Some(self.embedder()?) } else { None },
             ..Services::default()
         })
+    }
+
+    /// The loaders of plugins, by the endings of the files that they read; the last plugin that names an ending has it. They
+    /// are granted nothing: each is lent the file that it reads.
+    ///
+    /// # Errors
+    /// Those of loading a plugin; invalid input for one without loaders.
+    pub async fn loaders(&self, plugins: &[PathBuf]) -> Result<Loaders> {
+        let mut loaders = Loaders::new();
+        for component in plugins {
+            let setup = Setup { limits: Limits::for_loaders(), ..Setup::default() };
+            let plugin = self.plugins().load(component).await?.ready(setup)?;
+            let manifest = plugin.manifest();
+            if manifest.loaders.is_empty() {
+                return Err(Error::invalid_input(format!("plugin `{}` has no loaders", component.display())));
+            }
+            for named in &manifest.loaders {
+                let loader: Arc<dyn Loader> = Arc::new(plugin.loader(&named.name)?);
+                for extension in &named.extensions {
+                    loaders.insert(extension.to_lowercase(), Arc::clone(&loader));
+                }
+            }
+        }
+        Ok(loaders)
     }
 
     /// Loads a plugin as an agent's file describes it, for the agent of this name.

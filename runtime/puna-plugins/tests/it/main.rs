@@ -4,6 +4,7 @@ mod building;
 #[cfg(unix)]
 mod caching;
 mod calling;
+mod documents;
 mod guests;
 mod lending;
 mod loading;

@@ -260,7 +260,17 @@ fn knowledge() -> impl Strategy<Value = Vec<KnowledgeSpec>> {
         let bases = bases.into_iter().enumerate();
         let base = |(at, (description, sources, model, size, mode, results, budget))| {
             let name = format!("base-{at}");
-            KnowledgeSpec { name, description, sources, model, size, mode, results, budget }
+            KnowledgeSpec {
+                name,
+                description,
+                loaders: Vec::clone(&sources),
+                sources,
+                model,
+                size,
+                mode,
+                results,
+                budget,
+            }
         };
         bases.map(base).collect()
     })

@@ -1,11 +1,16 @@
-use std::{path::Path, process::ExitCode};
+mod bench;
+mod new;
+mod test;
+
+use std::{path::Path, process::ExitCode, sync::Arc};
 
 use puna::{
-    Error, ErrorKind, Result, ToolContext, ToolReport, ToolReports,
-    plugins::{BuildOptions, Inspection, Setup},
+    Error, ErrorKind, Result, Tool, ToolContext, ToolReport, ToolReports,
+    plugins::{BuildOptions, Inspection, ReadyPlugin, Setup},
 };
 use serde_json::Value;
 
+use self::bench::Bench;
 use crate::{
     args::{PluginArgs, PluginCommand},
     doctor::size,
@@ -16,9 +21,30 @@ use crate::{
 
 pub(crate) async fn plugin(args: PluginArgs) -> Result<ExitCode> {
     match args.command {
+        PluginCommand::New { name, lang, folder } => new::new(lang, &name, folder)?,
         PluginCommand::Build { folder, check: false, json } => build(&folder, json)?,
         PluginCommand::Build { folder, check: true, json } => check(&folder, json)?,
         PluginCommand::Inspect { component, json } => inspect(&component, json)?,
+        PluginCommand::Test { path, component, json } => {
+            test::test(&path, component.as_deref(), json).await?
+        }
+        PluginCommand::Bench {
+            component,
+            function,
+            arguments,
+            grants,
+            config,
+            calls,
+            concurrent,
+            slots,
+            json,
+        } => {
+            let arguments = json_of("arguments", &arguments)?;
+            let (_stack, setup) = setup(&grants, config.as_deref()).await?;
+            let (component, function) = (&*component, &*function);
+            bench::bench(Bench { component, function, arguments, setup, calls, concurrent, slots, json })
+                .await?;
+        }
         PluginCommand::Call { component, function, arguments, grants, config } => {
             call(&component, &function, &arguments, &grants, config.as_deref()).await?;
         }
@@ -110,6 +136,41 @@ fn or_none(names: &[String]) -> String {
     if names.is_empty() { "nothing".to_owned() } else { names.join(", ") }
 }
 
+/// What a call from the command line is given.
+async fn setup(grants: &[String], config: Option<&str>) -> Result<(puna::Stack, Setup)> {
+    let config =
+        config.map(|config| json_of("values of `--config`", config)).transpose()?.unwrap_or_default();
+    let grants = grants.iter().map(|grant| grant.parse()).collect::<Result<Vec<puna::Grant>>>()?;
+    let grants = puna::grants(&grants)?;
+    let stack = run::open_stack(None)?;
+    let services = tokio::task::block_in_place(|| stack.plugin_services(&grants))?;
+    Ok((stack, Setup { grants, config, services, ..Setup::default() }))
+}
+
+fn json_of(what: &str, text: &str) -> Result<Value> {
+    serde_json::from_str(text)
+        .map_err(|error| Error::invalid_input(format!("the {what} `{text}` are not JSON")).with_source(error))
+}
+
+/// The function of this name.
+fn tool_named(plugin: &ReadyPlugin, component: &Path, function: &str) -> Result<Arc<dyn Tool>> {
+    let mut tools = plugin.tools()?;
+    match tools.iter().position(|tool| tool.schema().name == function) {
+        Some(index) => Ok(tools.swap_remove(index)),
+        None => {
+            let known: Vec<&str> = tools.iter().map(|tool| tool.schema().name.as_str()).collect();
+            Err(Error::new(
+                ErrorKind::NotFound,
+                format!(
+                    "plugin `{}` has no function `{function}`; it has {}",
+                    component.display(),
+                    known.join(", ")
+                ),
+            ))
+        }
+    }
+}
+
 async fn call(
     component: &Path,
     function: &str,
@@ -117,31 +178,10 @@ async fn call(
     grants: &[String],
     config: Option<&str>,
 ) -> Result<()> {
-    let json = |what: &str, text: &str| {
-        serde_json::from_str::<Value>(text).map_err(|error| {
-            Error::invalid_input(format!("the {what} `{text}` are not JSON")).with_source(error)
-        })
-    };
-    let arguments = json("arguments", arguments)?;
-    let config = config.map(|config| json("values of `--config`", config)).transpose()?.unwrap_or_default();
-    let grants = grants.iter().map(|grant| grant.parse()).collect::<Result<Vec<puna::Grant>>>()?;
-    let grants = puna::grants(&grants)?;
-    let stack = run::open_stack(None)?;
-    let plugin = stack.plugins().load(component).await?;
-    let services = tokio::task::block_in_place(|| stack.plugin_services(&grants))?;
-    let plugin = plugin.ready(Setup { grants, config, services, ..Setup::default() })?;
-    let tools = plugin.tools()?;
-    let Some(tool) = tools.iter().find(|tool| tool.schema().name == function) else {
-        let known: Vec<&str> = tools.iter().map(|tool| tool.schema().name.as_str()).collect();
-        return Err(Error::new(
-            ErrorKind::NotFound,
-            format!(
-                "plugin `{}` has no function `{function}`; it has {}",
-                component.display(),
-                known.join(", ")
-            ),
-        ));
-    };
+    let arguments = json_of("arguments", arguments)?;
+    let (stack, setup) = setup(grants, config).await?;
+    let plugin = stack.plugins().load(component).await?.ready(setup)?;
+    let tool = tool_named(&plugin, component, function)?;
     let mut context = ToolContext::new("call_0", "puna-plugin-call");
     context.reports = ToolReports::to(|report| match report {
         ToolReport::Progress { done, message } => {

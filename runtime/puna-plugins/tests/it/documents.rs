@@ -1,0 +1,84 @@
+//! The committed loaders, run by the host on files of their kind.
+
+use std::path::Path;
+
+use futures_util::TryStreamExt as _;
+use puna_core::{Document, ErrorKind, Loader as _};
+use puna_plugins::{BlobSource, Limits, LoaderSource, PluginLoader, Setup};
+use serde_json::{Value, json};
+
+use crate::guests::HOST;
+
+async fn loader(plugin: &str, loader: &str, limits: Limits) -> PluginLoader {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../plugins").join(plugin);
+    let plugin = HOST.load(folder.join(format!("{plugin}.wasm"))).await.expect("a plugin");
+    let ready = plugin.ready(Setup { limits, ..Setup::default() }).expect("a ready plugin");
+    ready.loader(loader).expect("a loader")
+}
+
+async fn load(
+    plugin: &str,
+    name: &str,
+    uri: &str,
+    content: &[u8],
+    options: Value,
+) -> Result<Vec<Document>, puna_core::Error> {
+    let loader = loader(plugin, name, Limits::for_loaders()).await;
+    let content = Some(BlobSource::bytes(content));
+    let mut cursor =
+        loader.open(LoaderSource { uri: uri.to_owned(), media_type: None, content }, &options, None).await?;
+    let mut documents = Vec::new();
+    while let Some(page) = cursor.next().await? {
+        documents.extend(page.documents);
+    }
+    Ok(documents)
+}
+
+#[tokio::test]
+async fn committed_loaders_read_files_of_their_kind() {
+    let check =
+        async |plugin: &str, name: &str, uri: &str, content: &[u8], options: Value, expect: &[&str]| {
+            let documents = load(plugin, name, uri, content, options).await.expect("documents");
+            let texts: Vec<&str> = documents.iter().map(|document| document.text.as_str()).collect();
+            assert_eq!(texts, expect, "{name}");
+        };
+    let none = || json!({});
+    check("text", "text", "a.txt", b"\xff\xfea\0b\0", none(), &["ab"]).await;
+    check("text", "text", "a.txt", b"\xb0\xa1", json!({"encoding": "cp949"}), &["가"]).await;
+    check("text", "markdown", "a.md", b"---\na: b\n---\n# Title\n", none(), &["# Title\n"]).await;
+    check("text", "json", "a.jsonl", b"{\"a\":\"x\"}\n{\"a\":\"y\"}", json!({"text": "/a"}), &["x", "y"])
+        .await;
+}
+
+#[tokio::test]
+async fn committed_loaders_refuse_what_is_not_theirs() {
+    for (plugin, name, options, words) in [
+        ("text", "text", json!({}), "zero bytes"),
+        ("text", "text", json!({"encoding": "klingon"}), "klingon"),
+        ("text", "markdown", json!({}), "zero bytes"),
+        ("text", "json", json!({}), "zero bytes"),
+    ] {
+        let error =
+            load(plugin, name, "a", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0", options).await.expect_err(name);
+        assert_eq!(error.kind(), ErrorKind::InvalidInput, "{name}: {error}");
+        assert!(error.to_string().contains(words), "{name}: {error}");
+    }
+}
+
+/// Files larger than the memory of the guest are read through.
+#[tokio::test]
+async fn long_files_need_little_memory() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for (plugin, name, line, documents) in [
+        ("text", "text", "라마 llama 라마 llama\n", 25),
+        ("text", "json", "{\"text\": \"라마 llama\"}\n", 1_000_000),
+    ] {
+        let path = folder.path().join("long.jsonl");
+        std::fs::write(&path, line.repeat(1_000_000)).expect("a file");
+        let limits = Limits { memory_bytes: 16 << 20, ..Limits::for_loaders() };
+        let loader = loader(plugin, name, limits).await;
+        let found = loader.load(&path.display().to_string(), &json!({})).await.expect("documents");
+        let count = found.try_fold(0, |count, _| std::future::ready(Ok(count + 1))).await.expect("the end");
+        assert_eq!(count, documents, "{name}");
+    }
+}

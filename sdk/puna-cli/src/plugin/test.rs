@@ -1,0 +1,330 @@
+//! `puna plugin test`: cases that stand in a YAML file beside the source, with the clock, randomness and network that they
+//! say.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use puna::{
+    Error, ErrorKind, Result, Tool, ToolContext, ToolError, ToolErrorKind,
+    plugins::{Clock, HttpBounds, HttpRequest, HttpResponse, HttpService, Plugin, Random, Services, Setup},
+};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{render, run, sessions::print_json, spec::print_line};
+
+/// The file of cases in a plugin's folder.
+const CASES_FILE: &str = "tests.yaml";
+
+/// Most of a value that a line shows.
+const SHOWN_CHARS: usize = 300;
+
+/// The file.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Cases {
+    cases: Vec<Case>,
+}
+
+/// One call and what it must come to.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Case {
+    /// Shown; the tool's name without it.
+    #[serde(default)]
+    name: Option<String>,
+    tool: String,
+    #[serde(default)]
+    input: Value,
+    /// The whole result.
+    #[serde(default, deserialize_with = "present")]
+    output: Option<Value>,
+    /// A part of the result: objects may have more keys.
+    #[serde(default, deserialize_with = "present")]
+    output_has: Option<Value>,
+    #[serde(default)]
+    error: Option<Expected>,
+    /// As an agent's file has them, each as YAML.
+    #[serde(default)]
+    grants: Vec<Value>,
+    #[serde(default)]
+    config: Value,
+    /// The time, as RFC 3339.
+    #[serde(default)]
+    clock: Option<String>,
+    /// What randomness begins with.
+    #[serde(default)]
+    seed: Option<u64>,
+    /// What the network answers; what is not here cannot be reached.
+    #[serde(default)]
+    http: Vec<Answer>,
+    /// What the store holds at first.
+    #[serde(default)]
+    store: BTreeMap<String, String>,
+}
+
+/// `null` is a value, unlike a key that is missing.
+fn present<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
+    Value::deserialize(deserializer).map(Some)
+}
+
+/// A failure: its kind alone, or more.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Expected {
+    Kind(ToolErrorKind),
+    Error(ExpectedError),
+}
+
+/// A failure: its kind, and what its message and path are.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ExpectedError {
+    kind: ToolErrorKind,
+    #[serde(default)]
+    message_has: Option<String>,
+    #[serde(default)]
+    path: Option<String>,
+}
+
+/// An answer of the network.
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Answer {
+    url: String,
+    #[serde(default = "get")]
+    method: String,
+    #[serde(default = "success")]
+    status: u16,
+    #[serde(default)]
+    headers: BTreeMap<String, String>,
+    #[serde(default)]
+    body: Value,
+}
+
+fn get() -> String {
+    "GET".to_owned()
+}
+
+fn success() -> u16 {
+    200
+}
+
+/// How a case came out.
+#[derive(Serialize)]
+struct Outcome {
+    name: String,
+    passed: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+}
+
+/// Runs the cases of a plugin's folder, or of a file of cases, on its component.
+///
+/// # Errors
+/// Those of the files; invalid input when a case does not come out as it must.
+pub(super) async fn test(path: &Path, component: Option<&Path>, json: bool) -> Result<()> {
+    let file = if path.is_dir() { path.join(CASES_FILE) } else { path.to_owned() };
+    let text = fs::read_to_string(&file).map_err(|error| Error::from_io("read", &file, error))?;
+    let name = file.display().to_string();
+    let value = puna::value_of_yaml(&text, &name).map_err(Error::from)?;
+    let cases: Cases =
+        serde_json::from_value(value).map_err(|error| Error::invalid_input(format!("`{name}`: {error}")))?;
+    let folder = file.parent().unwrap_or(Path::new("."));
+    let component = match component {
+        Some(component) => component.to_owned(),
+        None => component_in(folder)?,
+    };
+    let stack = run::open_stack(None)?;
+    let plugin = stack.plugins().load(&component).await?;
+    let mut outcomes = Vec::new();
+    for (number, case) in cases.cases.iter().enumerate() {
+        let name = case.name.clone().unwrap_or_else(|| format!("{} {}", case.tool, number + 1));
+        let reason = run_case(&plugin, case, folder).await?;
+        if !json {
+            let sign = if reason.is_none() { "ok    " } else { "FAILED" };
+            let reason = reason.as_ref().map(|reason| format!("\n       {reason}")).unwrap_or_default();
+            print_line(&format!("{sign} {}{}", render::printable(&name), render::printable(&reason)))?;
+        }
+        outcomes.push(Outcome { name, passed: reason.is_none(), reason });
+    }
+    let failed = outcomes.iter().filter(|outcome| !outcome.passed).count();
+    if json {
+        print_json(&outcomes)?;
+    }
+    match failed {
+        0 if outcomes.is_empty() => Err(Error::invalid_input(format!("`{name}` has no cases"))),
+        0 => {
+            if !json {
+                print_line(&format!("{} cases passed", outcomes.len()))?;
+            }
+            Ok(())
+        }
+        _ => Err(Error::invalid_input(format!("{failed} of {} cases failed", outcomes.len()))),
+    }
+}
+
+/// The one component in a folder.
+fn component_in(folder: &Path) -> Result<PathBuf> {
+    let entries = fs::read_dir(folder).map_err(|error| Error::from_io("read", folder, error))?;
+    let mut components: Vec<PathBuf> = entries
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| path.extension().is_some_and(|extension| extension == "wasm"))
+        .collect();
+    match (components.pop(), components.is_empty()) {
+        (Some(component), true) => Ok(component),
+        (None, _) => Err(Error::new(
+            ErrorKind::NotFound,
+            format!("no component in `{0}`; build it with `puna plugin build {0}`", folder.display()),
+        )),
+        (Some(_), false) => Err(Error::invalid_input(format!(
+            "several components in `{}`; name one with `--component`",
+            folder.display()
+        ))),
+    }
+}
+
+/// Why a case did not come out as it must, if so.
+async fn run_case(plugin: &Plugin, case: &Case, folder: &Path) -> Result<Option<String>> {
+    let grants =
+        case.grants.iter().map(|grant| grant.to_string().parse()).collect::<Result<Vec<puna::Grant>>>()?;
+    let grants = grants.into_iter().map(|grant| grant.resolved(folder)).collect::<Vec<_>>();
+    let clock = match &case.clock {
+        None => Clock::default(),
+        Some(time) => Clock::At(since_epoch(time)?),
+    };
+    let services = Services {
+        clock,
+        random: case.seed.map_or(Random::default(), Random::Seed),
+        http: Arc::new(Network(case.http.clone())),
+        store: Some(Arc::new(Memory(Mutex::new(
+            case.store.iter().map(|(key, value)| (key.clone(), value.clone().into_bytes())).collect(),
+        )))),
+        ..Services::default()
+    };
+    let setup =
+        Setup { grants: puna::grants(&grants)?, config: case.config.clone(), services, ..Setup::default() };
+    let plugin = plugin.ready(setup)?;
+    let tools = plugin.tools()?;
+    let Some(tool) = tools.iter().find(|tool| tool.schema().name == case.tool) else {
+        return Ok(Some(format!("the plugin has no tool `{}`", case.tool)));
+    };
+    let input = if case.input.is_null() { Value::Object(Default::default()) } else { case.input.clone() };
+    Ok(judge(case, call(tool, input).await))
+}
+
+async fn call(tool: &Arc<dyn Tool>, input: Value) -> Result<Value, ToolError> {
+    tool.call(input, &ToolContext::new("test", "puna-plugin-test")).await
+}
+
+/// Holds a result against what a case expects.
+fn judge(case: &Case, result: Result<Value, ToolError>) -> Option<String> {
+    let shown = |value: &Value| value.to_string().chars().take(SHOWN_CHARS).collect::<String>();
+    match (&case.error, result) {
+        (None, Err(error)) => Some(format!("it failed: {error}")),
+        (Some(_), Ok(value)) => Some(format!("it did not fail and gave {}", shown(&value))),
+        (None, Ok(value)) => {
+            if let Some(output) = case.output.as_ref().filter(|output| **output != value) {
+                return Some(format!("expected {}, got {}", shown(output), shown(&value)));
+            }
+            let part = case.output_has.as_ref().filter(|part| !has(&value, part))?;
+            Some(format!("expected at least {}, got {}", shown(part), shown(&value)))
+        }
+        (Some(expected), Err(error)) => {
+            let (kind, message, path) = match expected {
+                Expected::Kind(kind) => (kind, None, None),
+                Expected::Error(error) => (&error.kind, error.message_has.as_ref(), error.path.as_ref()),
+            };
+            let fits = *kind == error.kind
+                && message.is_none_or(|message| error.message.contains(message))
+                && path.is_none_or(|path| error.path.as_ref() == Some(path));
+            (!fits).then(|| format!("it failed otherwise: {error}"))
+        }
+    }
+}
+
+/// Whether a value has at least what a part says.
+fn has(value: &Value, part: &Value) -> bool {
+    match (value, part) {
+        (Value::Object(value), Value::Object(part)) => {
+            part.iter().all(|(key, part)| value.get(key).is_some_and(|value| has(value, part)))
+        }
+        _ => value == part,
+    }
+}
+
+fn since_epoch(time: &str) -> Result<Duration> {
+    let time: jiff::Timestamp = time.parse().map_err(|error| {
+        Error::invalid_input(format!("`{time}` is no time like `2026-01-31T12:00:00Z`: {error}"))
+    })?;
+    Duration::try_from(time.as_duration())
+        .map_err(|_| Error::invalid_input(format!("`{time}` is before 1970-01-01")))
+}
+
+/// A network of answers.
+struct Network(Vec<Answer>);
+
+#[async_trait]
+impl HttpService for Network {
+    async fn send(&self, request: HttpRequest, bounds: HttpBounds) -> Result<HttpResponse, ToolError> {
+        let answer =
+            self.0.iter().find(|answer| answer.url == request.url && answer.method == request.method);
+        let Some(answer) = answer else {
+            return Err(ToolError::new(
+                ToolErrorKind::Unavailable,
+                format!("the case has no answer to `{} {}`", request.method, request.url),
+            ));
+        };
+        let body = match &answer.body {
+            Value::Null => Vec::new(),
+            Value::String(text) => text.clone().into_bytes(),
+            value => value.to_string().into_bytes(),
+        };
+        if body.len() as u64 > bounds.body_bytes {
+            return Err(ToolError::new(ToolErrorKind::TooLarge, "the answer is too long"));
+        }
+        let headers =
+            answer.headers.iter().map(|(name, value)| (name.to_ascii_lowercase(), value.clone())).collect();
+        Ok(HttpResponse { status: answer.status, headers, body })
+    }
+}
+
+/// A store of one case.
+struct Memory(Mutex<BTreeMap<String, Vec<u8>>>);
+
+impl Memory {
+    fn map(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Vec<u8>>> {
+        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl puna::plugins::KeyValue for Memory {
+    async fn get(&self, _: &str, keys: &[String]) -> Result<Vec<Option<Vec<u8>>>> {
+        let map = self.map();
+        Ok(keys.iter().map(|key| map.get(key).cloned()).collect())
+    }
+
+    async fn write(&self, _: &str, changes: Vec<(String, Option<Vec<u8>>)>) -> Result<()> {
+        let mut map = self.map();
+        for (key, value) in changes {
+            match value {
+                Some(value) => map.insert(key, value),
+                None => map.remove(&key),
+            };
+        }
+        Ok(())
+    }
+
+    async fn keys(&self, _: &str, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<String>> {
+        let map = self.map();
+        let keys = map.keys().filter(|key| key.starts_with(prefix));
+        Ok(keys.filter(|key| after.is_none_or(|after| key.as_str() > after)).take(limit).cloned().collect())
+    }
+}
