@@ -211,6 +211,32 @@ async fn keys_and_values_are_the_plugins_own() {
     assert_eq!(ask(&one, "kept", json!({"name": "d"})).await, Ok(json!({"value": null})));
 }
 
+/// The committed keyword retriever: its index lies in the store that it was granted.
+#[tokio::test]
+async fn the_keyword_index_lives_in_its_store() {
+    use puna_core::Retriever as _;
+    let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../plugins/keyword/keyword.wasm");
+    let plugin = crate::guests::HOST.load(file).await.expect("the plugin");
+    let services = Services { store: Some(Arc::new(Memory::default())), ..Services::default() };
+    let grants = Grants { store: true, ..Grants::default() };
+    let plugin = plugin.ready(Setup { grants, services, ..Setup::default() }).expect("a ready plugin");
+    for (id, text) in
+        [("salt", "the salt flat of Uyuni"), ("wool", "llamas carry wool"), ("소금", "소금 사막의 라마")]
+    {
+        let document = json!({"id": id, "text": text});
+        ask(&plugin, "index_document", document).await.expect("an indexed document");
+    }
+    let retriever = plugin.retriever("keyword").expect("the retriever");
+    let find = async |query: &str| {
+        let page = retriever.retrieve(query, 3, &Value::Null, None).await.expect("hits");
+        page.hits.into_iter().map(|hit| hit.document).collect::<Vec<_>>()
+    };
+    assert_eq!(find("llama wool").await, ["wool"]);
+    assert_eq!(find("사막").await, ["소금"]);
+    ask(&plugin, "remove_document", json!({"id": "wool"})).await.expect("a removed document");
+    assert_eq!(find("wool").await, Vec::<String>::new());
+}
+
 /// A model that calls the plugin that asks it.
 struct Reentrant(std::sync::OnceLock<ReadyPlugin>);
 
