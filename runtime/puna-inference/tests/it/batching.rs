@@ -400,19 +400,23 @@ async fn who_waits_can_go_and_too_many_are_refused() {
     request.cancel = first.clone();
     let mut running = model.generate(request.clone()).await.expect("a place");
     assert!(running.next().await.is_some(), "it runs");
-    // One waits to be cancelled, one for a deadline, one until nobody reads.
+    // One waits to be cancelled, two until nobody reads; one then for a deadline.
     let second = CancellationToken::new();
     request.cancel = second.clone();
     let cancelled = model.generate(request.clone()).await.expect("a place");
-    let mut late = ask("Hello");
-    // Long enough that the queue is seen full before, on a busy machine too.
-    late.deadline = Some(Instant::now() + Duration::from_millis(500));
-    let late = model.generate(late).await.expect("a place");
+    let filling = model.generate(ask("Hello")).await.expect("a place");
     let abandoned = model.generate(ask("Hello")).await.expect("a place");
     let Err(error) = model.generate(ask("Hello")).await else { panic!("three wait") };
     assert_eq!(error.kind(), ErrorKind::ResourceExhausted);
     assert!(error.to_string().contains("3 requests wait"), "{error}");
     assert_eq!((model.status().active, model.status().queued), (1, 3));
+    drop(filling);
+    while model.status().queued > 2 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let mut late = ask("Hello");
+    late.deadline = Some(Instant::now() + Duration::from_millis(5));
+    let late = model.generate(late).await.expect("the place that was left");
     drop(abandoned);
     second.cancel();
     for (stream, stop) in [(cancelled, StopReason::Cancelled), (late, StopReason::Deadline)] {
