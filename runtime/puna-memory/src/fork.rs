@@ -23,8 +23,8 @@ impl Conversations {
     /// not copied, so that no tool is called for both.
     ///
     /// # Errors
-    /// [`NotFound`](ErrorKind::NotFound) when there is no such session, [`InvalidInput`](ErrorKind::InvalidInput) when it
-    /// has fewer finished turns or none, [`Conflict`](ErrorKind::Conflict) when there is a session `name`.
+    /// [`NotFound`](puna_core::ErrorKind::NotFound) when there is no such session, [`InvalidInput`](puna_core::ErrorKind::InvalidInput) when it
+    /// has fewer finished turns or none, [`Conflict`](puna_core::ErrorKind::Conflict) when there is a session `name`.
     pub async fn fork(&self, session: &str, turns: Option<u64>, name: &str) -> Result<SessionSummary> {
         let mut entries = self.read(session, 0).await?;
         if entries.is_empty() {
@@ -48,7 +48,7 @@ impl Conversations {
     /// The sessions that go on from this one, directly or from one that does, each after the one it goes on from.
     ///
     /// # Errors
-    /// [`NotFound`](ErrorKind::NotFound) when there is no such session and none that went on from one of that name.
+    /// [`NotFound`](puna_core::ErrorKind::NotFound) when there is no such session and none that went on from one of that name.
     pub async fn branches(&self, session: &str) -> Result<Vec<Branch>> {
         let all = self.sessions().await?;
         let from = |summary: &SessionSummary, name: &str| {
