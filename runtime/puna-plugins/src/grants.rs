@@ -161,7 +161,7 @@ pub struct FolderGrant {
 pub struct SqlGrant {
     /// The database's file.
     pub path: PathBuf,
-    /// The tables and views that may be read; all of them where it is none.
+    /// The tables and views that may be read, a view only with the tables that it reads; all of them where it is none.
     pub tables: Option<BTreeSet<String>>,
 }
 

@@ -92,7 +92,7 @@ pub struct DatabaseRule {
     /// The database's file; a relative path starts at this file's folder.
     #[schemars(length(min = 1))]
     pub path: PathBuf,
-    /// The tables and views that may be read; all of them without it.
+    /// The tables and views that may be read, a view only with the tables that it reads; all of them without it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tables: Option<Vec<String>>,
 }

@@ -177,13 +177,12 @@ fn authorise(
     let allowed = match context.action {
         AuthAction::Select | AuthAction::Recursive => true,
         AuthAction::Read { table_name, .. } => {
-            // What a view reads is the view's business: it was granted by its own name.
-            let within_view =
-                context.accessor.is_some_and(|view| tables.is_none_or(|tables| tables.contains(view)));
+            // A view lends nothing of its tables: the name that SQLite gives for who reads is a view's or that of a
+            // common table expression, which a statement chooses.
             // Common table expressions and such have no database.
             let own = context.database_name.is_none() && table_name.is_empty();
             let listed = tables.is_none_or(|tables| tables.contains(table_name));
-            own || within_view || listed
+            own || listed
         }
         AuthAction::Function { function_name } => {
             !DENIED_FUNCTIONS.iter().any(|denied| function_name.eq_ignore_ascii_case(denied))

@@ -448,11 +448,33 @@ async fn databases_are_read_and_nothing_more() {
 
     let some = with(grants(Some(&["orders", "names"])), Services::default()).await;
     assert!(query(&some, "SELECT count(*) FROM orders").await.is_ok());
-    assert_eq!(query(&some, "SELECT name FROM names").await.expect("rows")["rows"], json!([["ann"]]));
+    // A view is read with the tables that it reads.
+    assert_eq!(kind(query(&some, "SELECT name FROM names").await), ToolErrorKind::Denied);
+    let both = with(grants(Some(&["names", "people"])), Services::default()).await;
+    assert_eq!(query(&both, "SELECT name FROM names").await.expect("rows")["rows"], json!([["ann"]]));
     for statement in
         ["SELECT password FROM people", "SELECT count(*) FROM people", "SELECT sql FROM sqlite_schema"]
     {
         assert_eq!(kind(query(&some, statement).await), ToolErrorKind::Denied, "{statement}");
+    }
+    // A name in the statement that is a granted one's does not lend its grant.
+    for statement in [
+        "WITH orders AS (SELECT password FROM people) SELECT * FROM orders",
+        "WITH names AS (SELECT password AS name FROM people) SELECT * FROM names",
+        "WITH orders AS MATERIALIZED (SELECT password FROM people) SELECT * FROM orders",
+        "WITH RECURSIVE names(x) AS (SELECT password FROM people UNION ALL SELECT x FROM names WHERE 0) \
+         SELECT * FROM names",
+        "SELECT (WITH names AS (SELECT password FROM people) SELECT * FROM names)",
+        "WITH names AS (SELECT (SELECT password FROM people) AS z) SELECT * FROM names, names AS b",
+        "WITH q AS (WITH names AS (SELECT password FROM people) SELECT * FROM names) SELECT * FROM q",
+        "SELECT * FROM names, (SELECT password FROM people) AS names",
+        "SELECT name FROM names WHERE name IN (SELECT password FROM people)",
+    ] {
+        let outcome = query(&some, statement).await;
+        assert!(
+            outcome.as_ref().is_err_and(|error| error.kind == ToolErrorKind::Denied),
+            "{statement}: {outcome:?}"
+        );
     }
     let tables = ask(&some, "query", json!({"database": "shop"})).await.expect("tables");
     assert!(!tables.to_string().contains("password"), "{tables}");
