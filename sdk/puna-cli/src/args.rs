@@ -219,6 +219,17 @@ pub(crate) struct PluginArgs {
     pub command: PluginCommand,
 }
 
+/// What a plugin is given.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct PluginSetupArgs {
+    /// Allow what the plugin asks for, as an agent's file has it; can be repeated
+    #[arg(long = "grant", value_name = "GRANT")]
+    pub grants: Vec<String>,
+    /// The plugin's configuration: JSON
+    #[arg(long, value_name = "JSON")]
+    pub config: Option<String>,
+}
+
 /// A language that `puna plugin new` knows.
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
 pub(crate) enum PluginLanguage {
@@ -298,12 +309,8 @@ granted, the time, the network's answers and what its store holds:
         function: String,
         /// The arguments: a JSON object
         arguments: String,
-        /// Allow what the plugin asks for, as an agent's file has it; can be repeated
-        #[arg(long = "grant", value_name = "GRANT")]
-        grants: Vec<String>,
-        /// The plugin's configuration: JSON
-        #[arg(long, value_name = "JSON")]
-        config: Option<String>,
+        #[command(flatten)]
+        setup: PluginSetupArgs,
         /// Calls of each kind, one after the other
         #[arg(long, default_value_t = 1_000)]
         calls: usize,
@@ -330,12 +337,8 @@ Examples:
         function: String,
         /// The arguments: a JSON object
         arguments: String,
-        /// Allow what the plugin asks for, as an agent's file has it; can be repeated
-        #[arg(long = "grant", value_name = "GRANT")]
-        grants: Vec<String>,
-        /// The plugin's configuration: JSON
-        #[arg(long, value_name = "JSON")]
-        config: Option<String>,
+        #[command(flatten)]
+        setup: PluginSetupArgs,
     },
 }
 

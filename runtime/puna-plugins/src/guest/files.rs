@@ -13,7 +13,7 @@ use cap_std::{
 };
 use puna_core::{Error, Result as CoreResult};
 
-use super::{GuestState, failure, limit_reached, scrub};
+use super::{GuestState, failure, scrub, spend};
 use crate::{
     FolderGrant, Grant,
     contract::bindings::puna::plugin::{
@@ -166,13 +166,8 @@ impl GuestState {
     }
 
     fn spend_files(&mut self, bytes: usize) -> Result<(), types::Error> {
-        match self.left.file_bytes.checked_sub(bytes as u64) {
-            Some(left) => {
-                self.left.file_bytes = left;
-                Ok(())
-            }
-            None => Err(limit_reached(&self.plugin, "file_bytes", self.setup.limits.file_bytes)),
-        }
+        let most = self.setup.limits.file_bytes;
+        spend(&mut self.left.file_bytes, bytes as u64, &self.plugin, "file_bytes", most).map(drop)
     }
 }
 

@@ -3,7 +3,7 @@
 use puna_core::ToolError;
 use reqwest::Url;
 
-use super::{GuestState, failure, from_tool, limit_reached, scrub};
+use super::{GuestState, failure, from_tool, limit_reached, scrub, spend};
 use crate::{
     Grant, HttpGrant, Secrets,
     contract::bindings::puna::plugin::{http, secrets, types},
@@ -131,13 +131,8 @@ impl GuestState {
 
     /// Takes bytes from what the call has left, and gives the rest.
     fn spend_http(&mut self, bytes: u64) -> Result<u64, types::Error> {
-        match self.left.http_bytes.checked_sub(bytes) {
-            Some(left) => {
-                self.left.http_bytes = left;
-                Ok(left)
-            }
-            None => Err(limit_reached(&self.plugin, "http_bytes", self.setup.limits.http_bytes)),
-        }
+        let most = self.setup.limits.http_bytes;
+        spend(&mut self.left.http_bytes, bytes, &self.plugin, "http_bytes", most)
     }
 
     /// Puts secrets in the place of their names, where they may go.

@@ -1,6 +1,6 @@
 //! Keys and values of the plugin alone.
 
-use super::{GuestState, failure, from_core, limit_reached};
+use super::{GuestState, failure, from_core, spend};
 use crate::{
     Grant, KeyValue,
     contract::bindings::puna::plugin::{key_value, types},
@@ -78,13 +78,8 @@ impl GuestState {
     }
 
     fn spend_store(&mut self, bytes: usize) -> Result<(), types::Error> {
-        match self.left.store_bytes.checked_sub(bytes as u64) {
-            Some(left) => {
-                self.left.store_bytes = left;
-                Ok(())
-            }
-            None => Err(limit_reached(&self.plugin, "store_bytes", self.setup.limits.store_bytes)),
-        }
+        let most = self.setup.limits.store_bytes;
+        spend(&mut self.left.store_bytes, bytes as u64, &self.plugin, "store_bytes", most).map(drop)
     }
 }
 

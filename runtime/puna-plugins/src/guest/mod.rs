@@ -118,6 +118,12 @@ impl GuestState {
 
 impl types::Host for GuestState {}
 
+/// Takes from what a call has left of a limit, and gives the rest.
+fn spend(left: &mut u64, amount: u64, plugin: &str, limit: &str, most: u64) -> Result<u64, types::Error> {
+    *left = left.checked_sub(amount).ok_or_else(|| limit_reached(plugin, limit, most))?;
+    Ok(*left)
+}
+
 fn limit_reached(plugin: &str, limit: &str, most: u64) -> types::Error {
     tracing::warn!(plugin, limit, most, "a plugin reached a limit");
     failure(

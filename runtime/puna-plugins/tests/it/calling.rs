@@ -50,6 +50,16 @@ async fn guests_that_never_end_time_out() {
 }
 
 #[tokio::test]
+async fn processor_time_is_bounded_by_itself() {
+    let forever = Guest::of("(loop $again (br $again)) (unreachable)");
+    let limits = Limits { time_ms: 60_000, cpu_ms: 100, ..Limits::default() };
+    let error = call(forever.plugin(), &Grants::default(), &limits, json!({})).await.expect_err("an end");
+    assert_eq!(error.kind, ToolErrorKind::Timeout, "{error}");
+    assert!(error.message.contains("100 ms of processor time"), "{error}");
+    check_alive().await;
+}
+
+#[tokio::test]
 async fn guests_that_trap_break_alone() {
     let in_start = "(func $first unreachable) (start $first)";
     let recursion =

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use self::bench::Bench;
 use crate::{
-    args::{PluginArgs, PluginCommand},
+    args::{PluginArgs, PluginCommand, PluginSetupArgs},
     doctor::size,
     render, run,
     sessions::print_json,
@@ -28,25 +28,15 @@ pub(crate) async fn plugin(args: PluginArgs) -> Result<ExitCode> {
         PluginCommand::Test { path, component, json } => {
             test::test(&path, component.as_deref(), json).await?
         }
-        PluginCommand::Bench {
-            component,
-            function,
-            arguments,
-            grants,
-            config,
-            calls,
-            concurrent,
-            slots,
-            json,
-        } => {
+        PluginCommand::Bench { component, function, arguments, setup, calls, concurrent, slots, json } => {
             let arguments = json_of("arguments", &arguments)?;
-            let (_stack, setup) = setup(&grants, config.as_deref()).await?;
+            let (_stack, setup) = set_up(&setup)?;
             let (component, function) = (&*component, &*function);
             bench::bench(Bench { component, function, arguments, setup, calls, concurrent, slots, json })
                 .await?;
         }
-        PluginCommand::Call { component, function, arguments, grants, config } => {
-            call(&component, &function, &arguments, &grants, config.as_deref()).await?;
+        PluginCommand::Call { component, function, arguments, setup } => {
+            call(&component, &function, &arguments, &setup).await?;
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -137,14 +127,13 @@ fn or_none(names: &[String]) -> String {
 }
 
 /// What a call from the command line is given.
-async fn setup(grants: &[String], config: Option<&str>) -> Result<(puna::Stack, Setup)> {
-    let config =
-        config.map(|config| json_of("values of `--config`", config)).transpose()?.unwrap_or_default();
-    let grants = grants.iter().map(|grant| grant.parse()).collect::<Result<Vec<puna::Grant>>>()?;
+fn set_up(args: &PluginSetupArgs) -> Result<(puna::Stack, Setup)> {
+    let config = args.config.as_deref().map(|config| json_of("values of `--config`", config)).transpose()?;
+    let grants = args.grants.iter().map(|grant| grant.parse()).collect::<Result<Vec<puna::Grant>>>()?;
     let grants = puna::grants(&grants)?;
     let stack = run::open_stack(None)?;
     let services = tokio::task::block_in_place(|| stack.plugin_services(&grants))?;
-    Ok((stack, Setup { grants, config, services, ..Setup::default() }))
+    Ok((stack, Setup { grants, config: config.unwrap_or_default(), services, ..Setup::default() }))
 }
 
 fn json_of(what: &str, text: &str) -> Result<Value> {
@@ -171,15 +160,9 @@ fn tool_named(plugin: &ReadyPlugin, component: &Path, function: &str) -> Result<
     }
 }
 
-async fn call(
-    component: &Path,
-    function: &str,
-    arguments: &str,
-    grants: &[String],
-    config: Option<&str>,
-) -> Result<()> {
+async fn call(component: &Path, function: &str, arguments: &str, setup: &PluginSetupArgs) -> Result<()> {
     let arguments = json_of("arguments", arguments)?;
-    let (stack, setup) = setup(grants, config).await?;
+    let (stack, setup) = set_up(setup)?;
     let plugin = stack.plugins().load(component).await?.ready(setup)?;
     let tool = tool_named(&plugin, component, function)?;
     let mut context = ToolContext::new("call_0", "puna-plugin-call");
