@@ -48,6 +48,9 @@ async fn committed_loaders_read_files_of_their_kind() {
     check("text", "markdown", "a.md", b"---\na: b\n---\n# Title\n", none(), &["# Title\n"]).await;
     check("text", "json", "a.jsonl", b"{\"a\":\"x\"}\n{\"a\":\"y\"}", json!({"text": "/a"}), &["x", "y"])
         .await;
+    check("html", "html", "a.html", b"<meta charset=euc-kr><h1>\xb0\xa1</h1><nav>x</nav>", none(), &["# 가"])
+        .await;
+    check("tables", "csv", "a.csv", b"a;b\n1;2\n", none(), &["| a | b |\n| --- | --- |\n| 1 | 2 |"]).await;
 }
 
 #[tokio::test]
@@ -57,6 +60,11 @@ async fn committed_loaders_refuse_what_is_not_theirs() {
         ("text", "text", json!({"encoding": "klingon"}), "klingon"),
         ("text", "markdown", json!({}), "zero bytes"),
         ("text", "json", json!({}), "zero bytes"),
+        ("html", "html", json!({}), "zero bytes"),
+        ("tables", "csv", json!({}), "zero bytes"),
+        ("tables", "csv", json!({"rows": 0}), "/rows"),
+        ("tables", "xlsx", json!({}), "does not begin as one"),
+        ("docx", "docx", json!({}), "does not begin as one"),
     ] {
         let error =
             load(plugin, name, "a", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0", options).await.expect_err(name);
@@ -72,8 +80,9 @@ async fn long_files_need_little_memory() {
     for (plugin, name, line, documents) in [
         ("text", "text", "라마 llama 라마 llama\n", 25),
         ("text", "json", "{\"text\": \"라마 llama\"}\n", 1_000_000),
+        ("tables", "csv", "라마,llama,1\n", 10_000),
     ] {
-        let path = folder.path().join("long.jsonl");
+        let path = folder.path().join("long");
         std::fs::write(&path, line.repeat(1_000_000)).expect("a file");
         let limits = Limits { memory_bytes: 16 << 20, ..Limits::for_loaders() };
         let loader = loader(plugin, name, limits).await;
