@@ -20,12 +20,11 @@ use std::{
 };
 
 use puna_core::{Result, ToolError};
-use puna_plugins::{Grants, Limits, embed_manifest};
+use puna_plugins::{Grants, Limits, MANIFEST_SECTION, embed_manifest};
 use serde_json::{Value, json};
 
 use crate::guests::{
     HOST, PATIENCE, call, check_alive, component_of, component_with, context, manifest, tools,
-    with_raw_manifest,
 };
 
 /// Good calls whose median is printed.
@@ -184,6 +183,14 @@ async fn check(name: &str) {
     let words = words.trim_end_matches('"');
     assert!(message.contains(words), "{name}: no `{words}` in `{message}`");
     check_alive().await;
+}
+
+/// Adds a manifest as it is, however bad.
+pub fn with_raw_manifest(mut component: Vec<u8>, json: &[u8]) -> Vec<u8> {
+    use wasm_encoder::ComponentSection as _;
+    wasm_encoder::CustomSection { name: MANIFEST_SECTION.into(), data: json.into() }
+        .append_to_component(&mut component);
+    component
 }
 
 /// How long a good call takes, the median of [`GOOD_CALLS`].

@@ -9,7 +9,7 @@ use std::{
 use async_trait::async_trait;
 use puna_core::{Embedder, Result, ToolErrorKind};
 use puna_plugins::{FolderGrant, Generator, Grants, Limits, MAX_CALL_DEPTH, ReadyPlugin, Services, SqlGrant};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::{
     guests::check_alive,

@@ -4,7 +4,7 @@ use puna_core::{ToolErrorKind, ToolSchema};
 use puna_plugins::{Grants, Limits, embed_manifest};
 use serde_json::{Value, json};
 
-use crate::guests::{Guest, HOST, PATIENCE, call, check_alive, component_of, context, manifest, tools};
+use crate::guests::{Guest, HOST, PATIENCE, call, check_alive, context, manifest, tools};
 
 const CLOCK: &str = r#"(import "puna:plugin/clock@0.1.0" "now" (func $now (param i32)))"#;
 

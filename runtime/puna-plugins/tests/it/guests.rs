@@ -7,9 +7,7 @@ use std::{
 };
 
 use puna_core::{Result, Tool, ToolContext, ToolError, ToolSchema};
-use puna_plugins::{
-    Grants, HostOptions, Limits, MANIFEST_SECTION, Manifest, Plugin, PluginHost, Setup, embed_manifest,
-};
+use puna_plugins::{Grants, HostOptions, Limits, Manifest, Plugin, PluginHost, Setup, embed_manifest};
 use serde_json::{Value, json};
 use wit_component::{ComponentEncoder, StringEncoding};
 use wit_parser::Resolve;
@@ -139,14 +137,6 @@ pub fn manifest() -> Manifest {
         retrievers: Vec::new(),
         source: None,
     }
-}
-
-/// Adds a manifest as it is, however bad.
-pub fn with_raw_manifest(mut component: Vec<u8>, json: &[u8]) -> Vec<u8> {
-    use wasm_encoder::ComponentSection as _;
-    wasm_encoder::CustomSection { name: MANIFEST_SECTION.into(), data: json.into() }
-        .append_to_component(&mut component);
-    component
 }
 
 pub fn context() -> ToolContext {

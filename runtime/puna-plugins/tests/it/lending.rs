@@ -1,21 +1,18 @@
 //! What the host lends a guest: denied without a grant, bounded with one.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     sync::{Arc, Mutex},
     time::Duration,
 };
 
 use async_trait::async_trait;
-use puna_core::{Embedder, Result, ToolErrorKind, ToolReport, ToolReports};
-use puna_plugins::{
-    Clock, FolderGrant, Generator, Grants, HttpGrant, KeyValue, Limits, MAX_CALL_DEPTH, Random, ReadyPlugin,
-    Services, Setup, SqlGrant,
-};
+use puna_core::{Result, ToolErrorKind, ToolReport, ToolReports};
+use puna_plugins::{Clock, Grants, HttpGrant, KeyValue, Limits, Random, Services, Setup};
 use serde_json::{Value, json};
 
 use crate::{
-    guests::{check_alive, context},
+    guests::context,
     probe::{ask, ask_with, kind, limited, probe, ready, with},
 };
 
