@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::Write as _,
+    io::{Read as _, Write as _},
     process::{Command, Stdio},
 };
 
@@ -12,6 +12,12 @@ use crate::support::{Puna, Ran, ran, root};
 
 const QUESTION: &str = "What is 12 times 34?";
 
+/// Where a person is asked.
+const ASKED: &str = "Allow it?";
+
+/// The terminal is told to mark what is pasted: a chat begins to wait for a line.
+const PROMPT: &str = "\u{1b}[?2004h";
+
 /// An agent whose plugin `datetime` is a copy, to become another version.
 fn agent(puna: &Puna) -> String {
     fs::copy(root().join("plugins/datetime/datetime.wasm"), puna.path("datetime.wasm")).expect("a copy");
@@ -19,8 +25,8 @@ fn agent(puna: &Puna) -> String {
     puna.agent(|text| text.replace(original.to_str().expect("a path in UTF-8"), "datetime.wasm"))
 }
 
-/// A chat at a terminal, at which these lines are typed.
-fn terminal(puna: &Puna, agent: &str, lines: &str) -> Ran {
+/// A chat at a terminal: each line is typed once its prompt is there, as a person would. Gives what the terminal showed.
+fn terminal(puna: &Puna, agent: &str, typed: &[(&str, &str)]) -> Ran {
     let puna = puna.command(&["chat", agent]);
     let words: Vec<_> = std::iter::once(puna.get_program()).chain(puna.get_args()).collect();
     let line = words.iter().map(|word| format!("'{}'", word.display())).collect::<Vec<_>>().join(" ");
@@ -38,8 +44,22 @@ fn terminal(puna: &Puna, agent: &str, lines: &str) -> Ran {
         .stderr(Stdio::piped())
         .spawn()
         .expect("`script` gives a terminal");
-    child.stdin.take().expect("piped").write_all(lines.as_bytes()).expect("the terminal reads");
-    ran(child.wait_with_output().expect("the chat ends"))
+    let (mut keyboard, mut screen) =
+        (child.stdin.take().expect("piped"), child.stdout.take().expect("piped"));
+    let mut shown = String::new();
+    let mut piece = [0; 4096];
+    for (prompt, answer) in typed {
+        let from = shown.len();
+        while !shown[from..].contains(prompt) {
+            let length = screen.read(&mut piece).expect("the terminal shows something");
+            assert_ne!(length, 0, "no `{prompt}`:\n{shown}");
+            shown.push_str(&String::from_utf8_lossy(&piece[..length]));
+        }
+        writeln!(keyboard, "{answer}").expect("the terminal takes a line");
+    }
+    screen.read_to_string(&mut shown).expect("the terminal closes");
+    let ended = child.wait_with_output().expect("the chat ends");
+    Ran { stdout: shown, ..ran(ended) }
 }
 
 /// What is on record for the plugin `datetime`.
@@ -62,19 +82,19 @@ fn check_denied(ran: &Ran, told: &str) {
 fn a_person_is_shown_what_plugins_may_use_before_they_do() {
     let puna = Puna::new();
     let agent = agent(&puna);
-    let refused = terminal(&puna, &agent, "\n");
+    let refused = terminal(&puna, &agent, &[(ASKED, "")]);
     check_denied(&refused, "`datetime` 0.1.0 of agent `concierge` may use:");
-    assert!(refused.stdout.contains("clock") && refused.stdout.contains("Allow it?"), "{refused:?}");
+    assert!(refused.stdout.contains("clock") && refused.stdout.contains(ASKED), "{refused:?}");
     assert_eq!(state(&puna), None);
 
-    let agreed = terminal(&puna, &agent, &format!("y\n{QUESTION}\n/exit\n"));
+    let agreed = terminal(&puna, &agent, &[(ASKED, "y"), (PROMPT, QUESTION), (PROMPT, "/exit")]);
     assert_eq!(agreed.code, 0, "{agreed:?}");
     assert!(agreed.stdout.contains("408"), "{agreed:?}");
     assert_eq!(state(&puna).as_deref(), Some("agreed"));
 
-    let again = terminal(&puna, &agent, "/exit\n");
+    let again = terminal(&puna, &agent, &[(PROMPT, "/exit")]);
     assert_eq!(again.code, 0, "{again:?}");
-    assert!(!again.stdout.contains("Allow it?"), "asked a second time: {again:?}");
+    assert!(!again.stdout.contains(ASKED), "asked a second time: {again:?}");
 }
 
 #[test]
@@ -84,7 +104,7 @@ fn where_nobody_is_there_the_file_is_the_consent() {
     puna.ok(&["run", &agent, QUESTION]);
     assert_eq!(state(&puna).as_deref(), Some("from_file"));
     // It was shown to nobody yet.
-    check_denied(&terminal(&puna, &agent, "n\n"), "Allow it?");
+    check_denied(&terminal(&puna, &agent, &[(ASKED, "n")]), ASKED);
     let unasked = puna.run(&["plugin", "allow", &agent]);
     assert_eq!(unasked.code, 2, "{unasked:?}");
     assert!(unasked.stderr.contains("--yes"), "{unasked:?}");
@@ -106,8 +126,8 @@ fn a_version_that_asks_for_more_is_agreed_to_again() {
     fs::write(puna.path("datetime.wasm"), newer).expect("a new version");
 
     check_denied(&puna.run(&["run", &agent, QUESTION]), "asks for more than was agreed to: `store`");
-    let asked = terminal(&puna, &agent, "y\n/exit\n");
-    assert!(asked.code == 0 && asked.stdout.contains("Allow it?"), "{asked:?}");
+    let asked = terminal(&puna, &agent, &[(ASKED, "y"), (PROMPT, "/exit")]);
+    assert!(asked.code == 0 && asked.stdout.contains(ASKED), "{asked:?}");
     puna.ok(&["run", &agent, QUESTION]);
     // What was agreed to before still is.
     fs::write(puna.path("datetime.wasm"), component).expect("the old version");
@@ -127,8 +147,8 @@ fn what_was_revoked_stays_so_until_it_is_allowed() {
     puna.ok(&["plugin", "revoke", "concierge", "datetime"]);
     assert_eq!(state(&puna).as_deref(), Some("revoked"));
     check_denied(&puna.run(&["run", &agent, QUESTION]), "was revoked");
-    check_denied(&terminal(&puna, &agent, "\n"), "which was revoked");
-    let agreed = terminal(&puna, &agent, "yes\n/exit\n");
+    check_denied(&terminal(&puna, &agent, &[(ASKED, "")]), "which was revoked");
+    let agreed = terminal(&puna, &agent, &[(ASKED, "yes"), (PROMPT, "/exit")]);
     assert_eq!(agreed.code, 0, "{agreed:?}");
     puna.ok(&["run", &agent, QUESTION]);
 }
