@@ -233,8 +233,14 @@ pub(crate) struct PluginSetupArgs {
 /// A language that `puna plugin new` knows.
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
 pub(crate) enum PluginLanguage {
-    /// Rust
+    /// Rust: the smallest and fastest components; schemas come from the types
     Rust,
+    /// Python, by componentize-py
+    Python,
+    /// JavaScript, by componentize-qjs
+    Javascript,
+    /// C, by clang
+    C,
 }
 
 #[derive(Debug, Subcommand)]
