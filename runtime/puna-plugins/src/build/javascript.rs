@@ -1,12 +1,13 @@
 //! JavaScript: `componentize-qjs` puts QuickJS and the imported modules into the component.
 
-use std::process::Command;
+use std::{fs, path::Path, process::Command};
 
 use puna_core::{Error, Result};
+use serde_json::Value;
 
 use super::{
     Built,
-    foreign::{Job, WORLD, find, missing, version},
+    foreign::{Job, WORLD, find, missing},
 };
 
 const TOOL: &str = "componentize-qjs";
@@ -27,5 +28,16 @@ pub fn build(job: &Job) -> Result<Built> {
     // Without WASI there is nothing to reach but the contract, which has no asynchronous functions.
     command.args(["--stub-wasi", "--sync", "--output"]).arg(&output);
     let component = job.run(TOOL, &mut command, &output)?;
-    Ok(Built { component, toolchain: version(&program)? })
+    Ok(Built { component, toolchain: format!("{TOOL} {}", version(&program)) })
+}
+
+/// The version in the package that a link in `.bin` points into; the tool itself does not tell.
+fn version(program: &Path) -> String {
+    let package = || {
+        let path = program.canonicalize().ok()?;
+        let text = fs::read(path.parent()?.parent()?.join("package.json")).ok()?;
+        let package: Value = serde_json::from_slice(&text).ok()?;
+        Some(package.get("version")?.as_str()?.to_owned())
+    };
+    package().unwrap_or_else(|| "of unknown version".to_owned())
 }
