@@ -3,6 +3,7 @@
 mod answers;
 mod chat;
 mod concierge;
+mod consent;
 mod dependencies;
 mod encoders;
 mod export;

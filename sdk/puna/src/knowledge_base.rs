@@ -16,6 +16,7 @@ use serde_json::Value;
 
 use crate::{
     SearchTool, SearchToolOptions, SetupProgress, SourceNumbers, Stack,
+    consent::AskConsent,
     plugin_setup::LateModel,
     sources::{Sources, documents},
     stack::blocking,
@@ -64,6 +65,7 @@ impl Stack {
         agent: &str,
         model: &LateModel,
         numbers: &SourceNumbers,
+        consent: Option<&AskConsent>,
     ) -> Result<Arc<dyn Tool>> {
         let embedder = self.embedder_of(spec.model.as_deref()).await?;
         let base = self.base_of(spec, Arc::clone(&embedder)).await?;
@@ -96,7 +98,8 @@ impl Stack {
             let own: Arc<dyn Retriever> = Arc::new(BaseRetriever { base, options, reranker: None });
             let mut retrievers = vec![(own, Value::Null)];
             for retriever in &spec.retrievers {
-                retrievers.push((self.retriever(retriever, agent, model).await?, retriever.options.clone()));
+                let found = self.retriever(retriever, agent, model, consent).await?;
+                retrievers.push((found, retriever.options.clone()));
             }
             Arc::new(FusedRetriever { retrievers, reranker })
         };
@@ -123,6 +126,7 @@ impl Stack {
         spec: &RetrieverSpec,
         agent: &str,
         model: &LateModel,
+        consent: Option<&AskConsent>,
     ) -> Result<Arc<dyn Retriever>> {
         let plugin = PluginSpec {
             plugin: spec.plugin.clone(),
@@ -132,7 +136,7 @@ impl Stack {
             reuse: None,
             limits: spec.limits,
         };
-        let ready = self.plugin(&plugin, agent, model).await?;
+        let ready = self.plugin(&plugin, agent, model, consent).await?;
         let name = retriever_name(spec, &ready.manifest().retrievers)?;
         Ok(Arc::new(ready.retriever(name)?))
     }
