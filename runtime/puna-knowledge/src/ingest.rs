@@ -369,6 +369,8 @@ impl KnowledgeBase {
                 .collect();
             indexes.add(number, Arc::new(document.record), &chunks);
         }
+        drop(indexes);
+        self.tidy(&writer).await?;
         Ok((added, changed, chunks))
     }
 
@@ -427,7 +429,7 @@ impl KnowledgeBase {
         let batch = documents.remove(Batch::new(), number, &models(writer), false).await?;
         documents.store.commit(batch).await?;
         write(&self.0.indexes).remove(number);
-        Ok(())
+        self.tidy(writer).await
     }
 }
 

@@ -3,6 +3,7 @@
 mod answers;
 mod base;
 mod kill;
+mod linking;
 mod load;
 mod namespaces;
 mod nearest;
