@@ -2,6 +2,7 @@
 
 mod chat;
 mod concierge;
+mod consent;
 mod dependencies;
 mod encoders;
 mod export;

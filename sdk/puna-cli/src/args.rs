@@ -324,6 +324,40 @@ granted, the time, the network's answers and what its store holds:
         #[arg(long)]
         json: bool,
     },
+    /// List what agents' plugins may use, as it was agreed to
+    Consents {
+        #[command(flatten)]
+        data: DataArgs,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show what an agent's plugins may use and why, and agree to it
+    #[command(after_help = "\
+An agent's file says what its plugins may use. `puna chat` shows that before the first use and asks; what is agreed to is
+recorded in the data folder. A new version that asks for more is refused until it is agreed to again, here or in
+`puna chat`. `puna run` takes the file as the consent and records that.")]
+    Allow {
+        /// The agent's YAML file
+        agent: PathBuf,
+        /// Agree without being asked
+        #[arg(long)]
+        yes: bool,
+        #[command(flatten)]
+        data: DataArgs,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Take back what was agreed to: the agent does not start with the plugin until it is allowed again
+    Revoke {
+        /// The agent's name
+        agent: String,
+        /// The plugin's name
+        plugin: String,
+        #[command(flatten)]
+        data: DataArgs,
+    },
     /// Call one function of a component
     #[command(after_help = "\
 Examples:

@@ -3,7 +3,7 @@ use std::process::ExitCode;
 use puna::{AgentSpec, CancellationToken, Error, ErrorKind, Message, OutputSpec, Result, RunOptions};
 use rustyline::{DefaultEditor, error::ReadlineError};
 
-use crate::{args, render, run};
+use crate::{args, plugin::consent, render, run};
 
 /// Lines kept for the arrow keys.
 const HISTORY_LINES: usize = 1000;
@@ -19,7 +19,11 @@ pub(crate) async fn chat(args: args::ChatArgs) -> Result<ExitCode> {
     args.form.apply(&mut spec);
     let (name, output) = (spec.name.clone(), spec.output.clone());
     let stack = run::open_stack(args.data.data)?;
-    let agent = stack.agent(spec).build().await?;
+    let mut building = stack.agent(spec);
+    if consent::somebody_is_there() {
+        building = building.ask_consent(consent::ask);
+    }
+    let agent = building.build().await?;
     let history = stack.data_dir().join("chat-history");
     let mut editor = editor(&history)?;
     anstream::eprintln!(

@@ -37,6 +37,7 @@
 //!
 //! Invariant: the only crate that wires the parts together; it holds no logic of theirs.
 
+mod consent;
 mod doctor;
 mod embedder;
 mod function_tool;
@@ -46,6 +47,7 @@ mod plugin_setup;
 mod setup;
 mod stack;
 
+pub use consent::{Consent, ConsentState, Lending};
 pub use doctor::{AgentReport, Doctor, Finding, Folder, Machine, StoreReport, doctor};
 pub use embedder::{default_embedder, default_embedder_folder};
 pub use function_tool::tool;

@@ -20,7 +20,7 @@ use puna_spec::{AgentSpec, Grant, PluginLimits, PluginSpec};
 use puna_store::{Batch, MAX_VALUE_BYTES, Store};
 use tokio::sync::Mutex;
 
-use crate::{Stack, stack::blocking};
+use crate::{Stack, consent::AskConsent, stack::blocking};
 
 /// Where plugins keep keys and values: `length of space (2) | space | key | 0 | piece (2)`, big-endian.
 const NAMESPACE: &str = "plugin";
@@ -212,14 +212,17 @@ impl Stack {
     /// Loads a plugin as an agent's file describes it, for the agent of this name.
     ///
     /// # Errors
-    /// Those of loading, of the grants and of the configuration.
+    /// Those of loading, of the grants and of the configuration; [`Denied`](ErrorKind::Denied) where what it may use is
+    /// not agreed to.
     pub(crate) async fn plugin(
         &self,
         spec: &PluginSpec,
         agent: &str,
         model: &LateModel,
+        consent: Option<&AskConsent>,
     ) -> Result<ReadyPlugin> {
         let plugin = self.plugins().load(&spec.plugin).await?;
+        self.check_consent(spec, agent, plugin.inspection(), consent).await?;
         let name = plugin.manifest().name.clone();
         let of_plugin = |error: Error| error.context(format!("plugin `{name}`"));
         let grants = grants(&spec.grants).map_err(of_plugin)?;
@@ -242,8 +245,9 @@ impl Stack {
         spec: &PluginSpec,
         agent: &str,
         model: &LateModel,
+        consent: Option<&AskConsent>,
     ) -> Result<Vec<Arc<dyn Tool>>> {
-        let plugin = self.plugin(spec, agent, model).await?;
+        let plugin = self.plugin(spec, agent, model, consent).await?;
         check_functions(spec, plugin.inspection())?;
         let wanted = |tool: &Arc<dyn Tool>| {
             spec.functions.as_ref().is_none_or(|names| names.contains(&tool.schema().name))

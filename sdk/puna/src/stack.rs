@@ -18,7 +18,7 @@ use puna_plugins::{HostOptions, PluginHost};
 use puna_spec::{AgentSpec, CompanionPolicy, FactSearch, ModelSpec};
 use puna_store::{SledStore, StoreOptions};
 
-use crate::{SetupProgress, output, plugin_setup::LateModel};
+use crate::{SetupProgress, consent::AskConsent, output, plugin_setup::LateModel};
 
 /// The environment variable that names the data folder.
 pub(crate) const DATA_VARIABLE: &str = "PUNA_DATA_DIR";
@@ -143,7 +143,7 @@ impl Stack {
 
     /// Begins an agent as a spec describes it.
     pub fn agent(&self, spec: AgentSpec) -> AgentBuilder {
-        AgentBuilder { stack: self.clone(), spec, tools: Vec::new(), model: None }
+        AgentBuilder { stack: self.clone(), spec, tools: Vec::new(), model: None, consent: None }
     }
 
     /// The plugin host.
@@ -362,6 +362,7 @@ pub struct AgentBuilder {
     spec: AgentSpec,
     tools: Vec<Arc<dyn Tool>>,
     model: Option<Arc<dyn Model>>,
+    pub(crate) consent: Option<AskConsent>,
 }
 
 impl AgentBuilder {
@@ -383,9 +384,9 @@ impl AgentBuilder {
     ///
     /// # Errors
     /// Whatever is missing or not sound: model folder, plugin, function, ONNX Runtime; a data folder that
-    /// another process holds; two tools of one name.
+    /// another process holds; two tools of one name; what a plugin may use was not agreed to.
     pub async fn build(self) -> Result<Agent> {
-        let Self { stack, spec, mut tools, model } = self;
+        let Self { stack, spec, mut tools, model, consent } = self;
         let form = output::form(&spec.output)?;
         let journal: Arc<dyn Journal> = if spec.memory.conversation {
             let stack = stack.clone();
@@ -399,7 +400,7 @@ impl AgentBuilder {
         let mut plugin_tools = Vec::new();
         let late_model = LateModel::default();
         for plugin in &spec.tools {
-            plugin_tools.extend(stack.plugin_tools(plugin, &spec.name, &late_model).await?);
+            plugin_tools.extend(stack.plugin_tools(plugin, &spec.name, &late_model, consent.as_ref()).await?);
         }
         plugin_tools.append(&mut tools);
         for knowledge in &spec.knowledge {
