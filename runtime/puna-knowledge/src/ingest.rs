@@ -356,20 +356,21 @@ impl KnowledgeBase {
         batch = self.put_record(batch, &record)?;
         documents.store.commit(batch).await?;
         *writer = record;
-        let mut indexes = write(&self.0.indexes);
-        for (old, number, Ready { document, terms, .. }) in moves {
-            if let Some(old) = old {
-                indexes.remove(old);
+        {
+            let mut indexes = write(&self.0.indexes);
+            for (old, number, Ready { document, terms, .. }) in moves {
+                if let Some(old) = old {
+                    indexes.remove(old);
+                }
+                let chunks: Vec<NewChunk> = document
+                    .vectors
+                    .into_iter()
+                    .zip(terms)
+                    .map(|(vector, terms)| NewChunk { vector, terms })
+                    .collect();
+                indexes.add(number, Arc::new(document.record), &chunks);
             }
-            let chunks: Vec<NewChunk> = document
-                .vectors
-                .into_iter()
-                .zip(terms)
-                .map(|(vector, terms)| NewChunk { vector, terms })
-                .collect();
-            indexes.add(number, Arc::new(document.record), &chunks);
         }
-        drop(indexes);
         self.tidy(&writer).await?;
         Ok((added, changed, chunks))
     }
