@@ -28,6 +28,7 @@ mod rewrite;
 mod search;
 mod snapshot;
 mod split;
+mod upkeep;
 mod verify;
 
 pub use base::{BaseOptions, BaseStats, BaseSummary, Knowledge, KnowledgeBase, MAX_DIMENSION};

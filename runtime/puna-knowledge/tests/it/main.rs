@@ -4,6 +4,7 @@ mod answers;
 mod base;
 mod bm25;
 mod kill;
+mod linking;
 mod load;
 mod namespaces;
 mod nearest;
