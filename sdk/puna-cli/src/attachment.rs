@@ -78,7 +78,7 @@ mod tests {
             ("chart.svg", "chart.svg"),
             ("chart.svg", "chart-2.svg"),
             ("../../etc/passwd", "_.._etc_passwd"),
-            ("/root/.bashrc", "_root_.bashrc"),
+            ("/home/.bashrc", "_home_.bashrc"),
             ("..", "file"),
             ("", "file-2"),
             ("a\u{1b}[2J\n.txt", "a__2J_.txt"),
