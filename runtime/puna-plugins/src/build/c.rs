@@ -51,9 +51,8 @@ pub fn build(job: &Job) -> Result<Built> {
     command.arg("-I").arg(job.folder.join("sdk")).arg("-I").arg(&job.scratch);
     command.args(sources).args(bindings).arg("-o").arg(&module);
     run(TOOL, job.folder, &mut command)?;
-    let component = to_component(&module).map_err(|error| {
-        error.context("a plugin has no WASI: use what the contract offers")
-    })?;
+    let component = to_component(&module)
+        .map_err(|error| error.context("a plugin has no WASI: use what the contract offers"))?;
     Ok(Built { component, toolchain: version(&program)? })
 }
 

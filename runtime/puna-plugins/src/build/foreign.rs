@@ -77,11 +77,10 @@ impl Job<'_> {
 /// Runs a tool, which says on standard error what is wrong.
 pub fn run(tool: &str, folder: &Path, command: &mut Command) -> Result<()> {
     tracing::debug!(?command, "building the plugin");
-    let status = command
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .status()
-        .map_err(|error| Error::new(ErrorKind::Unavailable, format!("`{tool}` does not start: {error}")))?;
+    let status =
+        command.stdin(Stdio::null()).stdout(Stdio::null()).status().map_err(|error| {
+            Error::new(ErrorKind::Unavailable, format!("`{tool}` does not start: {error}"))
+        })?;
     if !status.success() {
         return Err(Error::invalid_input(format!(
             "`{}` does not build; {tool} says why above",

@@ -126,12 +126,7 @@ pub fn build(folder: impl AsRef<Path>, options: &BuildOptions) -> Result<BuildRe
 
     let output = options.output.clone().unwrap_or_else(|| folder.join(format!("{}.wasm", manifest.name)));
     let lock_path = output.with_file_name(lock::LOCK_FILE);
-    let lock = Lock {
-        component: inspection.digest.clone(),
-        source,
-        toolchain: built.toolchain,
-        files,
-    };
+    let lock = Lock { component: inspection.digest.clone(), source, toolchain: built.toolchain, files };
     write_whole(&output, &component)?;
     write_whole(&lock_path, lock.to_toml()?.as_bytes())?;
     Ok(BuildReport { component: output, lock: lock_path, toolchain: lock.toolchain, inspection })

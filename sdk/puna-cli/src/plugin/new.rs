@@ -146,9 +146,11 @@ pub(super) fn new(language: PluginLanguage, name: &str, folder: Option<PathBuf>)
         ));
     }
     let (files, language, install): (Vec<&Files>, _, _) = match language {
-        PluginLanguage::Rust => {
-            (vec![RUST, SDK, &[CONTRACT_FILE, SDK_MANIFEST]], "rust", "rustup target add wasm32-unknown-unknown")
-        }
+        PluginLanguage::Rust => (
+            vec![RUST, SDK, &[CONTRACT_FILE, SDK_MANIFEST]],
+            "rust",
+            "rustup target add wasm32-unknown-unknown",
+        ),
         PluginLanguage::Python => (
             vec![FOREIGN, PYTHON],
             "python",
