@@ -99,6 +99,8 @@ pub(crate) struct Inner {
     /// What searches need of the record.
     pub(crate) embedding: RwLock<Embedding>,
     pub(crate) indexes: RwLock<Indexes>,
+    /// The right to link rows: one at a time.
+    pub(crate) linker: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Knowledge {
@@ -213,9 +215,11 @@ impl Knowledge {
             writer: tokio::sync::Mutex::new(record),
             embedding: RwLock::new(embedding),
             indexes: RwLock::new(indexes),
+            linker: Arc::default(),
         });
         open.insert(key, Arc::downgrade(&base));
         let base = KnowledgeBase(base);
+        base.link_beside();
         base.clean().await?;
         Ok(base)
     }
@@ -383,7 +387,7 @@ async fn load(documents: &Documents, path: Option<PathBuf>, header: Header) -> R
         let chunks = index_chunks(documents, &embedding, number, &record).await?;
         indexes.add(number, record, &chunks);
     }
-    Ok(indexes)
+    Ok(if indexes.is_sparse() { indexes.packed() } else { indexes })
 }
 
 /// What the indexes need of a document, from the store.
@@ -493,6 +497,17 @@ impl KnowledgeBase {
         documents
     }
 
+    /// What is known of a document; none where there is no such document.
+    ///
+    /// # Errors
+    /// The store's own.
+    pub async fn document(&self, id: &str) -> Result<Option<DocumentRecord>> {
+        match self.0.documents.find(id).await? {
+            Some(number) => self.0.documents.record(number).await,
+            None => Ok(None),
+        }
+    }
+
     /// A document's text.
     ///
     /// # Errors
@@ -512,25 +527,23 @@ impl KnowledgeBase {
     /// # Errors
     /// Those of writing. The indexes are made again from the store then.
     pub async fn snapshot(&self, always: bool) -> Result<()> {
+        self.link().await?;
         let writer = self.0.writer.lock().await;
         let header = Header::new(writer.embedding.clone(), writer.metric, self.0.precision);
         let Some(path) = self.0.snapshot.clone() else { return Ok(()) };
         let (base, next) = (Arc::clone(&self.0), writer.next);
         let written = tokio::task::spawn_blocking(move || {
             let changed = {
-                let mut indexes = write(&base.indexes);
+                let indexes = read(&base.indexes);
                 let enough = indexes.changed * SNAPSHOT_SHARE >= indexes.rows.len().max(1);
                 if indexes.changed == 0 || !(always || enough) {
                     return Ok(());
                 }
-                indexes.pack();
                 indexes.changed
             };
-            {
-                // Nobody changes them: the right to write is held.
-                let indexes = read(&base.indexes);
-                snapshot::write(&path, &header, next, &indexes)?;
-            }
+            // Nobody changes them: the right to write is held.
+            base.pack();
+            snapshot::write(&path, &header, next, &read(&base.indexes))?;
             write(&base.indexes).changed -= changed;
             Ok(())
         });

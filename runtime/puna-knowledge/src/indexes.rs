@@ -8,7 +8,7 @@ use crate::{
     index::{KeywordIndex, Row, RowSet, Rows, VectorIndex},
 };
 
-/// The least share of empty rows, as one in so many, with which the indexes are packed.
+/// The least share of empty rows, as one in so many, with which the indexes are to be packed.
 const PACK_SHARE: usize = 4;
 
 /// Rows below which packing waits: it costs more than it frees.
@@ -72,18 +72,30 @@ impl Indexes {
         let before = self.rows.alive().len();
         self.rows.remove(number);
         self.changed += before - self.rows.alive().len();
-        let empty = self.rows.len() - self.rows.alive().len();
-        if empty >= PACK_LEAST && empty * PACK_SHARE > self.rows.len() {
-            self.pack();
-        }
     }
 
-    /// Takes out what was removed.
-    pub(crate) fn pack(&mut self) {
-        if self.rows.alive().len() < self.rows.len() {
-            let kept = self.rows.pack();
-            self.vectors.pack(&kept);
-            self.keywords.pack(&kept);
+    /// Rows of what was removed.
+    pub(crate) fn empty(&self) -> usize {
+        self.rows.len() - self.rows.alive().len()
+    }
+
+    /// Whether so much is empty that the indexes should be packed.
+    pub(crate) fn is_sparse(&self) -> bool {
+        self.empty() >= PACK_LEAST && self.empty() * PACK_SHARE > self.rows.len()
+    }
+
+    /// The same without what was removed.
+    pub(crate) fn packed(&self) -> Self {
+        let (mut rows, mut keywords) = (self.rows.clone(), self.keywords.clone());
+        let kept = rows.pack();
+        keywords.pack(&kept);
+        Self {
+            rows,
+            vectors: self.vectors.packed(&kept),
+            keywords,
+            documents: self.documents.clone(),
+            expiries: self.expiries.clone(),
+            changed: self.changed,
         }
     }
 
@@ -106,7 +118,7 @@ impl Indexes {
         let filter = filter?;
         let mut allowed = RowSet::empty(self.rows.len());
         for (number, record) in &self.documents {
-            if filter.holds(record) {
+            if filter.holds(&record.described()) {
                 self.rows.of(*number).for_each(|row| allowed.set(row, true));
             }
         }

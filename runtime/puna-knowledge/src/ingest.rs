@@ -356,19 +356,22 @@ impl KnowledgeBase {
         batch = self.put_record(batch, &record)?;
         documents.store.commit(batch).await?;
         *writer = record;
-        let mut indexes = write(&self.0.indexes);
-        for (old, number, Ready { document, terms, .. }) in moves {
-            if let Some(old) = old {
-                indexes.remove(old);
+        {
+            let mut indexes = write(&self.0.indexes);
+            for (old, number, Ready { document, terms, .. }) in moves {
+                if let Some(old) = old {
+                    indexes.remove(old);
+                }
+                let chunks: Vec<NewChunk> = document
+                    .vectors
+                    .into_iter()
+                    .zip(terms)
+                    .map(|(vector, terms)| NewChunk { vector, terms })
+                    .collect();
+                indexes.add(number, Arc::new(document.record), &chunks);
             }
-            let chunks: Vec<NewChunk> = document
-                .vectors
-                .into_iter()
-                .zip(terms)
-                .map(|(vector, terms)| NewChunk { vector, terms })
-                .collect();
-            indexes.add(number, Arc::new(document.record), &chunks);
         }
+        self.tidy(&writer).await?;
         Ok((added, changed, chunks))
     }
 
@@ -427,7 +430,7 @@ impl KnowledgeBase {
         let batch = documents.remove(Batch::new(), number, &models(writer), false).await?;
         documents.store.commit(batch).await?;
         write(&self.0.indexes).remove(number);
-        Ok(())
+        self.tidy(writer).await
     }
 }
 

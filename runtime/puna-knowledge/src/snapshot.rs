@@ -12,12 +12,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Embedding, Metric, Precision,
-    index::{Graph, KeywordIndex, Posting, Row, Rows, VectorIndex, Vectors},
+    index::{Graph, Half, KeywordIndex, Matrix, Number, Posting, Row, Rows, VectorIndex, Vectors},
     indexes::Indexes,
 };
 
 /// The form of the file that this version writes and reads. It changes with what terms are made of a text, too.
-const FORM: u32 = 1;
+const FORM: u32 = 2;
 
 /// What a file begins with.
 const MAGIC: &[u8; 8] = b"PUNAIDX\n";
@@ -47,8 +47,8 @@ struct Counts {
     rows: usize,
     /// Terms.
     terms: usize,
-    /// Whether the rows are linked.
-    graph: bool,
+    /// The first of the rows, which are linked.
+    linked: usize,
     /// The number that the next document got: the last that the file knows of.
     next: u64,
 }
@@ -74,12 +74,8 @@ pub(crate) fn write(path: &Path, header: &Header, next: u64, indexes: &Indexes) 
 fn content(out: &mut impl Write, header: &Header, next: u64, indexes: &Indexes) -> std::io::Result<()> {
     out.write_all(MAGIC)?;
     let terms: Vec<(&str, &[Posting])> = indexes.keywords.terms().collect();
-    let counts = Counts {
-        rows: indexes.rows.len(),
-        terms: terms.len(),
-        graph: indexes.vectors.graph().is_some(),
-        next,
-    };
+    let counts =
+        Counts { rows: indexes.rows.len(), terms: terms.len(), linked: indexes.vectors.graph().rows(), next };
     for json in [serde_json::to_vec(header)?, serde_json::to_vec(&counts)?] {
         out.write_all(&(json.len() as u32).to_le_bytes())?;
         out.write_all(&json)?;
@@ -89,14 +85,12 @@ fn content(out: &mut impl Write, header: &Header, next: u64, indexes: &Indexes) 
         out.write_all(&chunk.to_le_bytes())?;
     }
     write_vectors(out, indexes.vectors.vectors())?;
-    if let Some(graph) = indexes.vectors.graph() {
-        for layers in graph.parts() {
-            let layers: Vec<&[Row]> = layers.collect();
-            write_number(out, layers.len() as u64)?;
-            for links in layers {
-                write_number(out, links.len() as u64)?;
-                write_all(out, links, Row::to_le_bytes)?;
-            }
+    for layers in indexes.vectors.graph().parts() {
+        let layers: Vec<&[Row]> = layers.collect();
+        write_number(out, layers.len() as u64)?;
+        for links in layers {
+            write_number(out, links.len() as u64)?;
+            write_all(out, links, Row::to_le_bytes)?;
         }
     }
     write_all(out, indexes.keywords.lengths(), u32::to_le_bytes)?;
@@ -116,13 +110,19 @@ fn content(out: &mut impl Write, header: &Header, next: u64, indexes: &Indexes) 
 
 fn write_vectors(out: &mut impl Write, vectors: &Vectors) -> std::io::Result<()> {
     match vectors {
-        Vectors::F32(all) => write_all(out, all, f32::to_le_bytes),
-        Vectors::F16(all) => write_all(out, all, u16::to_le_bytes),
-        Vectors::I8(all, scales) => {
-            write_all(out, all, i8::to_le_bytes)?;
-            write_all(out, scales, f32::to_le_bytes)
-        }
+        Vectors::F32(all) => write_matrix(out, all, f32::to_le_bytes),
+        Vectors::F16(all) => write_matrix(out, all, |half| half.0.to_le_bytes()),
+        Vectors::I8(all) => write_matrix(out, all, i8::to_le_bytes),
     }
+}
+
+fn write_matrix<T: Copy, const N: usize>(
+    out: &mut impl Write,
+    matrix: &Matrix<T>,
+    bytes: fn(T) -> [u8; N],
+) -> std::io::Result<()> {
+    write_all(out, &matrix.numbers, bytes)?;
+    write_all(out, &matrix.scales, f32::to_le_bytes)
 }
 
 fn write_all<T: Copy, const N: usize>(
@@ -194,7 +194,7 @@ fn decode(content: &[u8], wanted: &Header) -> Option<(Indexes, u64)> {
     if header != *wanted {
         return None;
     }
-    let Counts { rows, terms, graph, next } = from.json()?;
+    let Counts { rows, terms, linked, next } = from.json()?;
     let dimension = header.embedding.dimension;
     let chunks = from.all(rows, |bytes: [u8; 12]| {
         let (document, chunk) = bytes.split_at(8);
@@ -203,16 +203,15 @@ fn decode(content: &[u8], wanted: &Header) -> Option<(Indexes, u64)> {
             u32::from_le_bytes(chunk.try_into().expect("4")),
         )
     })?;
-    let numbers = rows.checked_mul(dimension)?;
     let vectors = match header.precision {
-        Precision::F32 => Vectors::F32(from.all(numbers, f32::from_le_bytes)?),
-        Precision::F16 => Vectors::F16(from.all(numbers, u16::from_le_bytes)?),
-        Precision::I8 => {
-            Vectors::I8(from.all(numbers, i8::from_le_bytes)?, from.all(rows, f32::from_le_bytes)?)
+        Precision::F32 => Vectors::F32(matrix(&mut from, rows, dimension, f32::from_le_bytes)?),
+        Precision::F16 => {
+            Vectors::F16(matrix(&mut from, rows, dimension, |bytes| Half(u16::from_le_bytes(bytes)))?)
         }
+        Precision::I8 => Vectors::I8(matrix(&mut from, rows, dimension, i8::from_le_bytes)?),
     };
-    let graph = if graph { Some(links(&mut from, rows)?) } else { None };
-    let vectors = VectorIndex::from_vectors(dimension, header.metric, vectors, rows, graph);
+    let graph = links(&mut from, linked).filter(|graph| graph.rows() <= rows)?;
+    let vectors = VectorIndex::from_parts(header.metric, vectors, graph);
     let lengths = from.all(rows, u32::from_le_bytes)?;
     let mut words = Vec::new();
     for _ in 0..terms {
@@ -234,6 +233,17 @@ fn decode(content: &[u8], wanted: &Header) -> Option<(Indexes, u64)> {
     let keywords = KeywordIndex::from_parts(words, lengths);
     from.0.is_empty().then_some(())?;
     Some((Indexes::from_parts(Rows::from_chunks(chunks)?, vectors, keywords), next))
+}
+
+fn matrix<T: Number, const N: usize>(
+    from: &mut Source<'_>,
+    rows: usize,
+    dimension: usize,
+    read: impl Fn([u8; N]) -> T,
+) -> Option<Matrix<T>> {
+    let numbers = from.all(rows.checked_mul(dimension)?, read)?;
+    let scales = if T::LARGEST.is_some() { from.all(rows, f32::from_le_bytes)? } else { Vec::new() };
+    Some(Matrix::new(dimension, numbers, scales))
 }
 
 fn links(from: &mut Source<'_>, rows: usize) -> Option<Graph> {

@@ -9,14 +9,14 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use super::{
-    Row,
-    distance::{Query, Vectors},
-};
+use super::{Row, Vectors};
 
 /// Links of a row in the layers above the lowest; in the lowest twice as many.
 const LINKS: usize = 16;
 const BASE_LINKS: usize = 2 * LINKS;
+
+/// Chosen rows that a candidate is compared with at a time.
+const COMPARED: usize = 4;
 
 /// Rows that are held as candidates while a row is added.
 const EF_CONSTRUCTION: usize = 128;
@@ -45,8 +45,8 @@ struct Visited(Mutex<Vec<Marks>>);
 
 #[derive(Debug, Default)]
 struct Marks {
-    marks: Vec<u32>,
-    now: u32,
+    marks: Vec<u8>,
+    now: u8,
 }
 
 /// A score that can be ordered, with its row.
@@ -67,17 +67,11 @@ impl Ord for Scored {
     }
 }
 
-/// The vectors that a graph's rows are.
-#[derive(Clone, Copy)]
-pub(crate) struct Space<'a> {
-    pub(crate) vectors: &'a Vectors,
-    pub(crate) dimension: usize,
-}
-
-impl Space<'_> {
-    fn score(&self, query: &Query, row: Row) -> f32 {
-        self.vectors.dot(query, row as usize, self.dimension)
-    }
+/// What adding a row changes: the links of rows in layers. It is good while nothing else changes the graph.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    row: Row,
+    links: Vec<(Row, u8, Vec<Row>)>,
 }
 
 impl Graph {
@@ -86,9 +80,36 @@ impl Graph {
         self.counts.len()
     }
 
-    /// Adds the next row, whose vector is there.
-    pub(crate) fn add(&mut self, space: Space<'_>) {
+    /// How the next row, whose vector is there, is to be linked. This is all the work of adding it.
+    pub(crate) fn plan(&self, vectors: &Vectors) -> Plan {
         let row = self.rows() as Row;
+        let layer = layer_of(row);
+        let mut links = Vec::new();
+        if let Some(entry) = self.entry {
+            let mut query = Vec::new();
+            vectors.get(row, &mut query);
+            let top = self.layers[entry as usize];
+            let mut best = Scored(vectors.dot(&query, entry), entry);
+            for layer in (layer + 1..=top).rev() {
+                best = self.descend(vectors, &query, best, layer);
+            }
+            let mut near = vec![best];
+            for layer in (0..=layer.min(top)).rev() {
+                near = self.search_layer(vectors, &query, &near, EF_CONSTRUCTION, layer, |_| true);
+                let chosen = choose(vectors, &near, LINKS);
+                for other in &chosen {
+                    links.push((*other, layer, self.linked(vectors, *other, row, layer)));
+                }
+                links.push((row, layer, chosen));
+            }
+        }
+        Plan { row, links }
+    }
+
+    /// Adds the next row as it was planned.
+    pub(crate) fn apply(&mut self, plan: Plan) {
+        let Plan { row, links } = plan;
+        assert_eq!(row as usize, self.rows(), "a plan is for the next row");
         let layer = layer_of(row);
         self.base.resize(self.base.len() + BASE_LINKS, 0);
         self.counts.push(0);
@@ -96,65 +117,48 @@ impl Graph {
         if layer > 0 {
             self.upper.insert(row, vec![Vec::new(); usize::from(layer)]);
         }
-        let Some(mut entry) = self.entry else {
-            self.entry = Some(row);
-            return;
-        };
-        let query = space.vectors.row_query(row, space.dimension);
-        let top = self.layers[entry as usize];
-        let mut score = space.score(&query, entry);
-        for layer in (layer + 1..=top).rev() {
-            (entry, score) = self.descend(space, &query, entry, score, layer);
+        for (row, layer, links) in links {
+            self.set_links(row, layer, &links);
         }
-        let mut entries = vec![Scored(score, entry)];
-        for layer in (0..=layer.min(top)).rev() {
-            let near = self.search_layer(space, &query, &entries, EF_CONSTRUCTION, layer, |_| true);
-            let chosen = choose(space, &near, LINKS);
-            for other in &chosen {
-                self.link(space, *other, row, layer);
-            }
-            self.set_links(row, layer, &chosen);
-            entries = near;
-        }
-        if layer > top {
+        if self.entry.is_none_or(|entry| layer > self.layers[entry as usize]) {
             self.entry = Some(row);
         }
     }
 
-    /// The nearest rows of those that `may` be found, nearest first.
+    /// The nearest rows of those that `may` be found, nearest first: more of `k` the more candidates are held.
     pub(crate) fn search(
         &self,
-        space: Space<'_>,
-        query: &Query,
+        vectors: &Vectors,
+        query: &[f32],
         k: usize,
-        ef: usize,
+        candidates: usize,
         may: impl Fn(Row) -> bool,
     ) -> Vec<(Row, f32)> {
-        let Some(mut entry) = self.entry else { return Vec::new() };
-        let mut score = space.score(query, entry);
+        let Some(entry) = self.entry else { return Vec::new() };
+        let mut best = Scored(vectors.dot(query, entry), entry);
         for layer in (1..=self.layers[entry as usize]).rev() {
-            (entry, score) = self.descend(space, query, entry, score, layer);
+            best = self.descend(vectors, query, best, layer);
         }
-        let found = self.search_layer(space, query, &[Scored(score, entry)], ef.max(k), 0, may);
+        let found = self.search_layer(vectors, query, &[best], candidates.max(k), 0, may);
         found.into_iter().take(k).map(|Scored(score, row)| (row, score)).collect()
     }
 
     /// Goes to nearer rows of a layer while there are any.
-    fn descend(&self, space: Space<'_>, query: &Query, from: Row, score: f32, layer: u8) -> (Row, f32) {
-        let (mut best, mut score) = (from, score);
+    fn descend(&self, vectors: &Vectors, query: &[f32], from: Scored, layer: u8) -> Scored {
+        let mut best = from;
         let mut scores = [0.0; BASE_LINKS];
         loop {
-            let links = self.links(best, layer);
+            let links = self.links(best.1, layer);
             let scores = &mut scores[..links.len()];
-            space.vectors.gather(query, links, space.dimension, scores);
+            vectors.gather(query, links, scores);
             let before = best;
-            for (row, found) in links.iter().zip(scores) {
-                if *found > score {
-                    (best, score) = (*row, *found);
+            for (row, score) in links.iter().zip(scores) {
+                if *score > best.0 {
+                    best = Scored(*score, *row);
                 }
             }
             if best == before {
-                return (best, score);
+                return best;
             }
         }
     }
@@ -162,8 +166,8 @@ impl Graph {
     /// The nearest rows of a layer, nearest first: at most `ef` of those that `may` be found.
     fn search_layer(
         &self,
-        space: Space<'_>,
-        query: &Query,
+        vectors: &Vectors,
+        query: &[f32],
         entries: &[Scored],
         ef: usize,
         layer: u8,
@@ -193,7 +197,7 @@ impl Graph {
             fresh.clear();
             fresh.extend(self.links(candidate.1, layer).iter().copied().filter(|row| seen.first(*row)));
             let scores = &mut scores[..fresh.len()];
-            space.vectors.gather(query, &fresh, space.dimension, scores);
+            vectors.gather(query, &fresh, scores);
             for (row, score) in fresh.iter().zip(scores) {
                 let scored = Scored(*score, *row);
                 let worst = found.peek().map_or(f32::NEG_INFINITY, |worst| worst.0.0);
@@ -234,30 +238,18 @@ impl Graph {
         }
     }
 
-    /// Links a row to another; where it has as many as it may, the best are chosen anew.
-    fn link(&mut self, space: Space<'_>, row: Row, to: Row, layer: u8) {
+    /// The links of a row with one more; where it has as many as it may, the best are chosen anew.
+    fn linked(&self, vectors: &Vectors, row: Row, to: Row, layer: u8) -> Vec<Row> {
         let most = if layer == 0 { BASE_LINKS } else { LINKS };
         let mut links = self.links(row, layer).to_vec();
         links.push(to);
-        if links.len() > most {
-            links = self.best_links(space, row, &links, most);
-        }
-        self.set_links(row, layer, &links);
+        // Fewer than there may be: so not every link that comes makes the choice again.
+        if links.len() > most { best_links(vectors, row, &links, most * 5 / 8) } else { links }
     }
 
-    fn best_links(&self, space: Space<'_>, row: Row, links: &[Row], most: usize) -> Vec<Row> {
-        let query = space.vectors.row_query(row, space.dimension);
-        let mut scores = vec![0.0; links.len()];
-        space.vectors.gather(&query, links, space.dimension, &mut scores);
-        let mut scored: Vec<Scored> =
-            scores.into_iter().zip(links).map(|(score, row)| Scored(score, *row)).collect();
-        scored.sort_unstable_by(|a, b| b.cmp(a));
-        choose(space, &scored, most)
-    }
-
-    /// Keeps these rows, in this order, whose vectors are at their new places already. A row that was linked to one that
-    /// goes is linked to what that one was linked to, as far as it is near.
-    pub(crate) fn pack(&mut self, space: Space<'_>, kept: &[Row]) {
+    /// These rows alone, in this order, whose vectors are `vectors`. A row that was linked to one that goes is linked to
+    /// what that one was linked to, as far as it is near.
+    pub(crate) fn packed(&self, vectors: &Vectors, kept: &[Row]) -> Self {
         let mut new = vec![Row::MAX; self.rows()];
         for (to, from) in kept.iter().enumerate() {
             new[*from as usize] = to as Row;
@@ -286,13 +278,18 @@ impl Graph {
                     }
                     links.sort_unstable();
                     links.dedup();
-                    links = packed.best_links(space, to, &links, most);
+                    links = best_links(vectors, to, &links, most);
                 }
                 packed.set_links(to, layer, &links);
             }
         }
-        packed.entry = (0..kept.len() as Row).max_by_key(|row| (packed.layers[*row as usize], Reverse(*row)));
-        *self = packed;
+        packed.entry = packed.highest();
+        packed
+    }
+
+    /// Of the rows of the highest layer the first.
+    fn highest(&self) -> Option<Row> {
+        (0..self.rows() as Row).max_by_key(|row| (self.layers[*row as usize], Reverse(*row)))
     }
 
     /// Bytes in memory, about.
@@ -335,25 +332,42 @@ impl Graph {
                 graph.set_links(row, layer as u8, links);
             }
         }
-        graph.entry = (0..rows as Row).max_by_key(|row| (graph.layers[*row as usize], Reverse(*row)));
+        graph.entry = graph.highest();
         Some(graph)
     }
 }
 
+/// The best links of a row of some.
+fn best_links(vectors: &Vectors, row: Row, links: &[Row], most: usize) -> Vec<Row> {
+    let mut query = Vec::new();
+    vectors.get(row, &mut query);
+    let mut scores = vec![0.0; links.len()];
+    vectors.gather(&query, links, &mut scores);
+    let mut scored: Vec<Scored> =
+        scores.into_iter().zip(links).map(|(score, row)| Scored(score, *row)).collect();
+    scored.sort_unstable_by(|a, b| b.cmp(a));
+    choose(vectors, &scored, most)
+}
+
 /// Of candidates, nearest first, those that are nearer to the row than to any chosen before: links into every direction.
 /// What is left fills the rest up.
-fn choose(space: Space<'_>, candidates: &[Scored], most: usize) -> Vec<Row> {
+fn choose(vectors: &Vectors, candidates: &[Scored], most: usize) -> Vec<Row> {
     let mut chosen: Vec<Row> = Vec::with_capacity(most);
     let mut left = Vec::new();
-    let mut scores = [0.0; BASE_LINKS];
+    let mut query = Vec::new();
+    let mut scores = [0.0; COMPARED];
     for Scored(score, row) in candidates {
         if chosen.len() == most {
             break;
         }
-        let query = space.vectors.row_query(*row, space.dimension);
-        let scores = &mut scores[..chosen.len()];
-        space.vectors.gather(&query, &chosen, space.dimension, scores);
-        if scores.iter().all(|other| other < score) { chosen.push(*row) } else { left.push(*row) }
+        vectors.get(*row, &mut query);
+        // Most are out by one of the first.
+        let free = chosen.chunks(COMPARED).all(|some| {
+            let scores = &mut scores[..some.len()];
+            vectors.gather(&query, some, scores);
+            scores.iter().all(|other| other < score)
+        });
+        if free { chosen.push(*row) } else { left.push(*row) }
     }
     let room = most - chosen.len();
     chosen.extend(left.into_iter().take(room));
@@ -375,7 +389,7 @@ impl Visited {
     fn take(&self, rows: usize) -> Marks {
         let mut marks = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
         marks.marks.resize(rows, 0);
-        if marks.now == u32::MAX {
+        if marks.now == u8::MAX {
             marks.marks.fill(0);
             marks.now = 0;
         }
@@ -400,10 +414,7 @@ impl Marks {
 
 #[cfg(test)]
 mod tests {
-    use super::{
-        super::{distance::Precision, vector},
-        *,
-    };
+    use super::{super::number::Precision, *};
 
     const DIMENSION: usize = 24;
 
@@ -413,7 +424,7 @@ mod tests {
             state = state.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
             (state >> 40) as f32 / (1_u64 << 23) as f32 - 1.0
         };
-        let mut vectors = Vectors::new(Precision::F16);
+        let mut vectors = Vectors::new(DIMENSION, Precision::F16);
         for _ in 0..rows {
             let vector: Vec<f32> = (0..DIMENSION).map(|_| next()).collect();
             let length = vector.iter().map(|x| x * x).sum::<f32>().sqrt();
@@ -422,14 +433,30 @@ mod tests {
         vectors
     }
 
+    fn graph(vectors: &Vectors) -> Graph {
+        let mut graph = Graph::default();
+        while graph.rows() < vectors.rows() {
+            graph.apply(graph.plan(vectors));
+        }
+        graph
+    }
+
+    fn query(vectors: &Vectors, row: Row) -> Vec<f32> {
+        let mut query = Vec::new();
+        vectors.get(row, &mut query);
+        query
+    }
+
     /// The share of each row's ten nearest that the graph finds.
-    fn recall(graph: &Graph, space: Space<'_>) -> f64 {
+    fn recall(graph: &Graph, vectors: &Vectors) -> f64 {
         let (mut found, mut wanted) = (0, 0);
         for row in (0..graph.rows() as Row).step_by(17) {
-            let query = space.vectors.row_query(row, space.dimension);
-            let all = (0..graph.rows() as Row).map(|row| (row, space.score(&query, row)));
-            let exact: Vec<Row> = vector::best(all, 10).into_iter().map(|(row, _)| row).collect();
-            let near = graph.search(space, &query, 10, 64, |_| true);
+            let query = query(vectors, row);
+            let mut all: Vec<Scored> =
+                (0..graph.rows() as Row).map(|row| Scored(vectors.dot(&query, row), row)).collect();
+            all.sort_unstable_by(|a, b| b.cmp(a));
+            let exact: Vec<Row> = all[..10].iter().map(|scored| scored.1).collect();
+            let near = graph.search(vectors, &query, 10, 64, |_| true);
             wanted += exact.len();
             found += near.iter().filter(|(row, _)| exact.contains(row)).count();
         }
@@ -447,45 +474,36 @@ mod tests {
     #[test]
     fn what_goes_leaves_a_graph_that_finds() {
         let mut all = vectors(4_000);
-        let mut graph = Graph::default();
-        for _ in 0..4_000 {
-            graph.add(Space { vectors: &all, dimension: DIMENSION });
-        }
-        assert!(recall(&graph, Space { vectors: &all, dimension: DIMENSION }) > 0.98);
+        let mut graph = graph(&all);
+        assert!(recall(&graph, &all) > 0.98);
         // Again and again, until little is left.
         for round in 0..4 {
             let kept: Vec<Row> = (0..graph.rows() as Row).filter(|row| (row + round) % 3 != 0).collect();
-            all.pack(&kept, DIMENSION);
-            let space = Space { vectors: &all, dimension: DIMENSION };
-            let before = graph.bytes();
-            graph.pack(space, &kept);
-            assert_eq!(graph.rows(), kept.len());
-            assert!(graph.bytes() < before * 3 / 4);
-            check_links(&graph);
-            let found = recall(&graph, space);
+            all = all.packed(&kept);
+            let packed = graph.packed(&all, &kept);
+            assert_eq!(packed.rows(), kept.len());
+            assert!(packed.bytes() < graph.bytes() * 3 / 4);
+            check_links(&packed);
+            let found = recall(&packed, &all);
             assert!(found > 0.97, "round {round}: {found}");
+            graph = packed;
         }
-        graph.pack(Space { vectors: &all, dimension: DIMENSION }, &[]);
-        let query = all.query(&[0.0; DIMENSION]);
-        assert!(
-            graph.search(Space { vectors: &all, dimension: DIMENSION }, &query, 3, 9, |_| true).is_empty()
-        );
+        let empty = graph.packed(&all.packed(&[]), &[]);
+        assert!(empty.search(&all, &[0.0; DIMENSION], 3, 9, |_| true).is_empty());
     }
 
     #[test]
     fn parts_make_the_same_graph() {
         let all = vectors(600);
-        let space = Space { vectors: &all, dimension: DIMENSION };
-        let mut graph = Graph::default();
-        (0..600).for_each(|_| graph.add(space));
+        let graph = graph(&all);
         let parts = |graph: &Graph| -> Vec<Vec<Vec<Row>>> {
             graph.parts().map(|layers| layers.map(<[Row]>::to_vec).collect()).collect()
         };
         let mut kept = parts(&graph);
         let again = Graph::from_parts(kept.clone()).expect("a graph");
         assert_eq!(parts(&again), kept);
-        let query = space.vectors.row_query(3, DIMENSION);
-        let found = |graph: &Graph| graph.search(space, &query, 10, 64, |_| true);
+        let query = query(&all, 3);
+        let found = |graph: &Graph| graph.search(&all, &query, 10, 64, |_| true);
         assert_eq!(found(&again), found(&graph));
         for wrong in [vec![], vec![vec![600]], vec![vec![0; 40]], vec![vec![]; 20]] {
             kept[5] = wrong;

@@ -12,7 +12,7 @@ const B: f32 = 0.75;
 pub(crate) type Posting = (Row, u32);
 
 /// An inverted index.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct KeywordIndex {
     terms: HashMap<Box<str>, u32>,
     /// Of each term the rows that have it, in order, and how often.

@@ -1,23 +1,26 @@
 //! What is searched: vectors and words of every chunk, in memory. All of it comes from the store and can be made again.
 
-mod distance;
+mod dot;
 mod graph;
 mod keyword;
 mod nearest;
+mod number;
 mod rows;
 mod terms;
 mod vector;
+mod vectors;
 
-pub(crate) use self::distance::Vectors;
-pub use self::{
-    distance::Precision,
-    nearest::NearestVectors,
-    vector::{Metric, Scan},
-};
 pub(crate) use self::{
     graph::Graph,
     keyword::{KeywordIndex, Posting},
+    number::{Half, Number},
     rows::{Row, RowSet, Rows},
     terms::terms,
-    vector::VectorIndex,
+    vector::{CANDIDATES, VectorIndex},
+    vectors::{Matrix, Vectors},
+};
+pub use self::{
+    nearest::NearestVectors,
+    number::Precision,
+    vector::{Metric, Scan},
 };

@@ -1,6 +1,6 @@
 use puna_core::{Error, Result};
 
-use super::{Metric, Precision, Row, RowSet, Scan, VectorIndex};
+use super::{Metric, Precision, Row, RowSet, Scan, VectorIndex, vector::CANDIDATES};
 
 /// The vector index of knowledge bases on its own, in memory.
 ///
@@ -20,6 +20,7 @@ pub struct NearestVectors {
     dimension: usize,
     index: VectorIndex,
     alive: RowSet,
+    candidates: usize,
 }
 
 impl NearestVectors {
@@ -32,7 +33,7 @@ impl NearestVectors {
             return Err(Error::invalid_input("vectors have at least 1 number"));
         }
         let index = VectorIndex::new(dimension, metric, precision);
-        Ok(Self { dimension, index, alive: RowSet::default() })
+        Ok(Self { dimension, index, alive: RowSet::default(), candidates: CANDIDATES })
     }
 
     /// Adds a vector and gives its number, which counts from 0.
@@ -43,9 +44,17 @@ impl NearestVectors {
         self.check(vector)?;
         let row = self.index.rows() as Row;
         self.index.add(vector);
+        while let Some(link) = self.index.link() {
+            self.index.apply(link);
+        }
         self.alive.grow(self.index.rows());
         self.alive.set(row, true);
         Ok(row)
+    }
+
+    /// How many candidates a search by the graph holds: more of the nearest are found with more, in more time.
+    pub fn set_candidates(&mut self, candidates: usize) {
+        self.candidates = candidates;
     }
 
     /// Takes a vector out of what is found.
@@ -61,7 +70,7 @@ impl NearestVectors {
     /// [`InvalidInput`](puna_core::ErrorKind::InvalidInput) for a vector of another length.
     pub fn search(&self, vector: &[f32], k: usize, scan: Scan) -> Result<Vec<(Row, f32)>> {
         self.check(vector)?;
-        Ok(self.index.search(vector, k, &self.alive, None, scan))
+        Ok(self.index.search(vector, k, &self.alive, None, scan, self.candidates))
     }
 
     /// Bytes in memory.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 pub(crate) type Row = u32;
 
 /// Which chunk each row is. Rows of removed documents stay empty until the indexes are packed.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Rows {
     /// The document's number and the chunk's within it.
     chunks: Vec<(u64, u32)>,

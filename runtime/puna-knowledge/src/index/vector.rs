@@ -1,13 +1,17 @@
 //! Vectors and their nearest.
 
-use std::{cmp::Ordering, collections::BinaryHeap};
+use std::{
+    cmp::Ordering,
+    collections::BinaryHeap,
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+};
 
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Row, RowSet,
-    distance::{Precision, Query, Vectors},
-    graph::{Graph, Space},
+    Row, RowSet, Vectors,
+    graph::{Graph, Plan},
+    number::Precision,
 };
 
 /// Rows that are compared at a time.
@@ -30,7 +34,7 @@ pub enum Scan {
 const GRAPH_ROWS: usize = 20_000;
 
 /// Rows that a search by the graph holds as candidates, at least. With it 99 of 100 nearest neighbours are found, and more.
-const EF: usize = 96;
+pub(crate) const CANDIDATES: usize = 64;
 
 /// Rows that a search by the graph compares for each candidate, about.
 const COMPARED: usize = 16;
@@ -46,36 +50,38 @@ pub enum Metric {
     Dot,
 }
 
-/// The vectors of all rows.
+/// The vectors of all rows, and a graph of the first of them.
 #[derive(Debug)]
 pub(crate) struct VectorIndex {
-    dimension: usize,
     metric: Metric,
     vectors: Vectors,
-    rows: usize,
-    /// Links between near rows, once there are many.
-    graph: Option<Graph>,
+    /// Links between near rows, once there are many. Rows behind those that it has are compared one by one.
+    graph: Graph,
+    /// Which index this is, of all that the process has made: the rows of another are in other places.
+    identity: u64,
+}
+
+/// What linking a row changes.
+#[derive(Debug)]
+pub(crate) struct Link {
+    plan: Plan,
+    identity: u64,
 }
 
 impl VectorIndex {
     pub(crate) fn new(dimension: usize, metric: Metric, precision: Precision) -> Self {
-        Self { dimension, metric, vectors: Vectors::new(precision), rows: 0, graph: None }
+        Self::from_parts(metric, Vectors::new(dimension, precision), Graph::default())
     }
 
     /// From what [`vectors`](Self::vectors) and [`graph`](Self::graph) gave.
-    pub(crate) fn from_vectors(
-        dimension: usize,
-        metric: Metric,
-        vectors: Vectors,
-        rows: usize,
-        graph: Option<Graph>,
-    ) -> Self {
-        Self { dimension, metric, vectors, rows, graph }
+    pub(crate) fn from_parts(metric: Metric, vectors: Vectors, graph: Graph) -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        Self { metric, vectors, graph, identity: NEXT.fetch_add(1, Relaxed) }
     }
 
     /// The graph as it is kept.
-    pub(crate) fn graph(&self) -> Option<&Graph> {
-        self.graph.as_ref()
+    pub(crate) fn graph(&self) -> &Graph {
+        &self.graph
     }
 
     /// The vectors as they are kept.
@@ -84,21 +90,32 @@ impl VectorIndex {
     }
 
     pub(crate) fn rows(&self) -> usize {
-        self.rows
+        self.vectors.rows()
     }
 
-    /// Adds the next row.
+    /// Adds the next row. [`link`](Self::link) makes it a part of the graph, later.
     pub(crate) fn add(&mut self, vector: &[f32]) {
-        assert_eq!(vector.len(), self.dimension);
+        assert_eq!(vector.len(), self.vectors.dimension());
         self.vectors.push(&self.prepared(vector));
-        self.rows += 1;
+    }
+
+    /// Whether the graph has all rows that it is to have.
+    pub(crate) fn is_linked(&self) -> bool {
         // A larger dot product is not always nearer by a path of larger ones: without lengths of 1 all are compared.
-        if self.metric == Metric::Cosine && (self.graph.is_some() || self.rows >= GRAPH_ROWS) {
-            let space = Space { vectors: &self.vectors, dimension: self.dimension };
-            let graph = self.graph.get_or_insert_default();
-            while graph.rows() < self.rows {
-                graph.add(space);
-            }
+        let wanted = self.metric == Metric::Cosine && self.rows() >= GRAPH_ROWS;
+        !wanted || self.graph.rows() == self.rows()
+    }
+
+    /// How the next row that is not in the graph is to be linked. This is the work, for which the index is only read.
+    pub(crate) fn link(&self) -> Option<Link> {
+        let missing = !self.is_linked();
+        missing.then(|| Link { plan: self.graph.plan(&self.vectors), identity: self.identity })
+    }
+
+    /// Makes a row a part of the graph. Does nothing where this is another index than the one it was planned for.
+    pub(crate) fn apply(&mut self, link: Link) {
+        if link.identity == self.identity {
+            self.graph.apply(link.plan);
         }
     }
 
@@ -110,7 +127,7 @@ impl VectorIndex {
     }
 
     /// The nearest rows, nearest first. `alive` are the rows that there are, `allowed` those that may be
-    /// found.
+    /// found. A search by the graph holds so many `candidates`.
     pub(crate) fn search(
         &self,
         vector: &[f32],
@@ -118,44 +135,50 @@ impl VectorIndex {
         alive: &RowSet,
         allowed: Option<&RowSet>,
         scan: Scan,
+        candidates: usize,
     ) -> Vec<(Row, f32)> {
-        let query = self.vectors.query(&self.prepared(vector));
+        let query = self.prepared(vector);
         let may = |row| alive.has(row) && allowed.is_none_or(|allowed| allowed.has(row));
         let wanted = allowed.map_or(alive.len(), RowSet::len);
-        if let Some(graph) = self.graph.as_ref().filter(|_| scan != Scan::Exact) {
-            let ef = EF.max(k);
+        let linked = self.graph.rows();
+        let mut top = Top::new(k);
+        if linked > 0 && scan != Scan::Exact {
+            let candidates = candidates.max(k);
             // Where few may be found, the graph has to go past many that may not.
-            let compared = (ef * COMPARED).saturating_mul(self.rows) / wanted.max(1);
+            let compared = (candidates * COMPARED).saturating_mul(self.rows()) / wanted.max(1);
             if scan == Scan::Graph || compared < wanted {
-                let space = Space { vectors: &self.vectors, dimension: self.dimension };
-                return graph.search(space, &query, k, ef, may);
+                for (row, score) in self.graph.search(&self.vectors, &query, k, candidates, may) {
+                    top.push(row, score);
+                }
+                self.scan(&query, linked, &mut top, may);
+                return top.into_sorted();
             }
         }
         match allowed {
             // Below this share, going to single rows reads less than going past all.
-            Some(allowed) if wanted < self.rows / 4 => {
+            Some(allowed) if wanted < self.rows() / 4 => {
                 let found = allowed.iter().filter(|row| alive.has(*row));
-                best(found.map(|row| (row, self.vectors.dot(&query, row as usize, self.dimension))), k)
+                found.for_each(|row| top.push(row, self.vectors.dot(&query, row)));
             }
-            _ => self.scan(&query, k, may),
+            _ => self.scan(&query, 0, &mut top, may),
         }
+        top.into_sorted()
     }
 
     /// How near a row is to a vector, and how near the vector is to itself.
     pub(crate) fn likeness(&self, vector: &[f32], row: Row) -> (f32, f32) {
-        let prepared = self.prepared(vector);
-        let query = self.vectors.query(&prepared);
-        let itself = prepared.iter().map(|x| x * x).sum();
-        (self.vectors.dot(&query, row as usize, self.dimension), itself)
+        let query = self.prepared(vector);
+        let itself = query.iter().map(|x| x * x).sum();
+        (self.vectors.dot(&query, row), itself)
     }
 
-    fn scan(&self, query: &Query, k: usize, may: impl Fn(Row) -> bool) -> Vec<(Row, f32)> {
-        let mut top = Top::new(k);
+    /// Compares all rows from one on.
+    fn scan(&self, query: &[f32], from: usize, top: &mut Top, may: impl Fn(Row) -> bool) {
         let mut scores = [0.0; BLOCK];
-        for first in (0..self.rows).step_by(BLOCK) {
-            let rows = first..self.rows.min(first + BLOCK);
+        for first in (from..self.rows()).step_by(BLOCK) {
+            let rows = first..self.rows().min(first + BLOCK);
             let scores = &mut scores[..rows.len()];
-            self.vectors.scan(query, rows.clone(), self.dimension, scores);
+            self.vectors.scan(query, rows.clone(), scores);
             for (row, score) in rows.zip(scores) {
                 let row = row as Row;
                 if top.takes(*score) && may(row) {
@@ -163,29 +186,30 @@ impl VectorIndex {
                 }
             }
         }
-        top.into_sorted()
     }
 
     /// A row's vector as it is compared.
     pub(crate) fn vector(&self, row: Row) -> Vec<f32> {
-        self.vectors.get(row as usize, self.dimension)
+        let mut vector = Vec::new();
+        self.vectors.get(row, &mut vector);
+        vector
     }
 
-    /// Keeps these rows, in this order.
-    pub(crate) fn pack(&mut self, kept: &[Row]) {
-        self.vectors.pack(kept, self.dimension);
-        self.rows = kept.len();
-        if self.rows < GRAPH_ROWS {
-            self.graph = None;
-        }
-        if let Some(graph) = &mut self.graph {
-            graph.pack(Space { vectors: &self.vectors, dimension: self.dimension }, kept);
-        }
+    /// These rows alone, in this order, which is that of before.
+    pub(crate) fn packed(&self, kept: &[Row]) -> Self {
+        let vectors = self.vectors.packed(kept);
+        let linked = kept.partition_point(|row| (*row as usize) < self.graph.rows());
+        let graph = if kept.len() < GRAPH_ROWS {
+            Graph::default()
+        } else {
+            self.graph.packed(&vectors, &kept[..linked])
+        };
+        Self::from_parts(self.metric, vectors, graph)
     }
 
     /// Bytes in memory.
     pub(crate) fn bytes(&self) -> usize {
-        self.vectors.bytes() + self.graph.as_ref().map_or(0, Graph::bytes)
+        self.vectors.bytes() + self.graph.bytes()
     }
 }
 

@@ -2,7 +2,9 @@
 
 mod answers;
 mod base;
+mod bm25;
 mod kill;
+mod linking;
 mod load;
 mod namespaces;
 mod nearest;

@@ -4,10 +4,9 @@ use puna_core::{ToolErrorKind, ToolSchema};
 use puna_plugins::{Grants, Limits, embed_manifest};
 use serde_json::{Value, json};
 
-use crate::guests::{Guest, HOST, PATIENCE, call, check_alive, component_of, context, manifest, tools};
+use crate::guests::{Guest, HOST, PATIENCE, call, check_alive, context, manifest, tools};
 
 const CLOCK: &str = r#"(import "puna:plugin/clock@0.1.0" "now" (func $now (param i32)))"#;
-const LOG: &str = r#"(import "puna:plugin/log@0.1.0" "write" (func $write (param i32 i32 i32)))"#;
 
 /// Passes the clock's error on, whose place in memory is the same, or answers `1`.
 const ASK_CLOCK: &str = "(call $now (i32.const 512))
@@ -20,105 +19,12 @@ fn brief() -> Limits {
     Limits { time_ms: 500, ..Limits::default() }
 }
 
-/// The guest's call fails with this kind and words, and the host goes on serving.
-#[track_caller]
-fn check_fails(guest: Guest, kind: ToolErrorKind, words: &str) -> impl Future<Output = ()> {
-    let row = std::panic::Location::caller();
-    async move {
-        let outcome = call(guest.plugin(), &Grants::default(), &brief(), json!({})).await;
-        let error = outcome.expect_err(&format!("{row}: a failure"));
-        assert_eq!(error.kind, kind, "{row}: {error}");
-        assert!(error.message.contains(words), "{row}: {error}");
-        check_alive().await;
-    }
-}
-
 #[tokio::test]
 async fn an_honest_guest_is_answered() {
     let arguments = json!({"text": "Grüße, 世界 🦙", "deep": [[{"a": null}], 1.5]});
     let answer =
         call(Guest::echo().plugin(), &Grants::default(), &Limits::default(), arguments.clone()).await;
     assert_eq!(answer, Ok(arguments));
-}
-
-#[tokio::test]
-async fn guests_that_never_end_time_out() {
-    let forever = "(loop $again (br $again)) (unreachable)";
-    let in_start = "(func $first (loop $again (br $again))) (start $first)";
-    check_fails(Guest::of(forever), ToolErrorKind::Timeout, "500 ms").await;
-    check_fails(Guest::echo().with_items(in_start), ToolErrorKind::Timeout, "500 ms").await;
-}
-
-#[tokio::test]
-async fn processor_time_is_bounded_by_itself() {
-    let forever = Guest::of("(loop $again (br $again)) (unreachable)");
-    let limits = Limits { time_ms: 60_000, cpu_ms: 100, ..Limits::default() };
-    let error = call(forever.plugin(), &Grants::default(), &limits, json!({})).await.expect_err("an end");
-    assert_eq!(error.kind, ToolErrorKind::Timeout, "{error}");
-    assert!(error.message.contains("100 ms of processor time"), "{error}");
-    check_alive().await;
-}
-
-#[tokio::test]
-async fn guests_that_trap_break_alone() {
-    let in_start = "(func $first unreachable) (start $first)";
-    let recursion =
-        "(func $deep (param i32) (result i32) (i32.add (i32.const 1) (call $deep (local.get 0))))";
-    check_fails(Guest::of("unreachable"), ToolErrorKind::Internal, "unreachable").await;
-    check_fails(Guest::echo().with_items(in_start), ToolErrorKind::Internal, "unreachable").await;
-    check_fails(
-        Guest::of("(call $deep (i32.const 0))").with_items(recursion),
-        ToolErrorKind::Internal,
-        "call stack exhausted",
-    )
-    .await;
-    check_fails(
-        Guest::of("(i32.div_u (i32.const 1) (i32.const 0))"),
-        ToolErrorKind::Internal,
-        "divide by zero",
-    )
-    .await;
-    check_fails(Guest::of("(i32.load (i32.const -4))"), ToolErrorKind::Internal, "out of bounds").await;
-}
-
-#[tokio::test]
-async fn memory_is_bounded_in_the_sum() {
-    let bomb =
-        "(loop $again (br_if $again (i32.ne (memory.grow (i32.const 16)) (i32.const -1)))) unreachable";
-    check_fails(Guest::of(bomb), ToolErrorKind::TooLarge, "memory").await;
-    check_fails(Guest { pages: 2_000, ..Guest::echo() }, ToolErrorKind::TooLarge, "memory").await;
-    let three = "(memory 400) (memory 400) (memory 400)"; // 25 MiB each: every one alone would pass.
-    check_fails(Guest::echo().with_items(three), ToolErrorKind::TooLarge, "memory").await;
-    let table = "(table $t 0 funcref)";
-    let grow =
-        "(if (i32.eq (table.grow $t (ref.null func) (i32.const 10000000)) (i32.const -1)) (then unreachable))
-        unreachable";
-    check_fails(Guest::of(grow).with_items(table), ToolErrorKind::TooLarge, "memory").await;
-}
-
-#[tokio::test]
-async fn results_are_bounded() {
-    let large = Guest { pages: 200, ..Guest::of("(call $answer (i32.const 0) (i32.const 8388608))") };
-    check_fails(large, ToolErrorKind::TooLarge, "").await;
-    let just = Limits::DEFAULT_RESULT_BYTES + 1;
-    let above = Guest { pages: 20, ..Guest::of(format!("(call $answer (i32.const 0) (i32.const {just}))")) };
-    check_fails(above, ToolErrorKind::TooLarge, "262145 bytes").await;
-    check_fails(
-        Guest::of("(call $answer (i32.const -8) (i32.const 100))"),
-        ToolErrorKind::Internal,
-        "out of bounds",
-    )
-    .await;
-    check_fails(Guest::of("(i32.const -1)"), ToolErrorKind::Internal, "").await;
-}
-
-#[tokio::test]
-async fn results_that_are_no_json_are_invalid_output() {
-    let deep = [vec![b'['; 2_000], vec![b']'; 2_000]].concat();
-    for text in [&b""[..], b"nope", b"NaN", b"{\"a\":Infinity}", b"{\"a\":1", b"1 2", b"\"\xff\xfe\"", &deep]
-    {
-        check_fails(Guest::saying(text), ToolErrorKind::InvalidOutput, "").await;
-    }
 }
 
 /// A guest whose result or arguments must satisfy a schema.
@@ -171,66 +77,6 @@ async fn the_clock_needs_its_grant() {
         call(guest.plugin(), &Grants { clock: true, ..Grants::default() }, &Limits::default(), json!({}))
             .await;
     assert_eq!(granted, Ok(json!(1)));
-}
-
-#[tokio::test]
-async fn log_floods_are_dropped() {
-    let flood = "(local $left i32) (local.set $left (i32.const 100000))
-        (loop $again
-            (call $write (i32.const 1) (i32.const 2048) (i32.const 1))
-            (br_if $again (local.tee $left (i32.sub (local.get $left) (i32.const 1)))))
-        (call $answer (i32.const 2048) (i32.const 1))";
-    let guest = Guest { imports: LOG, ..Guest::of(flood).with_items("(data (i32.const 2048) \"7\")") };
-    let limits = Limits { time_ms: 30_000, ..Limits::default() };
-    assert_eq!(call(guest.plugin(), &Grants::default(), &limits, json!({})).await, Ok(json!(7)));
-    let long = "(call $write (i32.const 1) (i32.const 0) (i32.const 8388608)) unreachable";
-    check_fails(
-        Guest { imports: LOG, pages: 200, ..Guest::of(long) },
-        ToolErrorKind::TooLarge,
-        "handed over",
-    )
-    .await;
-}
-
-#[tokio::test]
-async fn errors_of_guests_are_bounded_and_clean() {
-    // An error with kind 1 (not-found) and a long message that holds an escape character.
-    let body = "(i32.store8 (i32.const 512) (i32.const 1))
-        (i32.store8 (i32.const 520) (i32.const 1))
-        (i32.store (i32.const 524) (i32.const 2048))
-        (i32.store (i32.const 528) (i32.const 10000))
-        (i32.const 512)";
-    let guest = Guest::of(body).with_items("(data (i32.const 2048) \"\\1b[31mred\")");
-    let error = call(guest.plugin(), &Grants::default(), &brief(), json!({})).await.expect_err("an error");
-    assert_eq!(error.kind, ToolErrorKind::NotFound);
-    assert!(error.message.starts_with("\u{fffd}[31mred"), "{error}");
-    assert!(error.message.len() < 10_000, "{} bytes", error.message.len());
-    // A kind that does not exist.
-    let unknown = "(i32.store8 (i32.const 512) (i32.const 1)) (i32.store8 (i32.const 520) (i32.const 99)) (i32.const 512)";
-    check_fails(Guest::of(unknown), ToolErrorKind::Internal, "").await;
-}
-
-#[tokio::test]
-async fn a_bad_allocator_hurts_its_guest_alone() {
-    let module = |realloc: &str| {
-        let text = format!(
-            r#"(module (memory (export "memory") 1)
-                (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) {realloc})
-                (func (export "puna:plugin/tools@0.1.0#call") (param i32 i32 i32 i32) (result i32) unreachable))"#
-        );
-        let mut component = component_of(&text);
-        embed_manifest(&mut component, &manifest()).expect("a sound manifest");
-        component
-    };
-    for (realloc, kind) in [
-        ("(i32.const -2)", ToolErrorKind::Internal),
-        ("unreachable", ToolErrorKind::Internal),
-        ("(loop $again (br $again)) (i32.const 0)", ToolErrorKind::Timeout),
-    ] {
-        let outcome = call(module(realloc), &Grants::default(), &brief(), json!({})).await;
-        assert_eq!(outcome.map_err(|error| error.kind), Err(kind), "{realloc}");
-        check_alive().await;
-    }
 }
 
 #[tokio::test]

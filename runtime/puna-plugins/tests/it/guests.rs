@@ -7,9 +7,7 @@ use std::{
 };
 
 use puna_core::{Result, Tool, ToolContext, ToolError, ToolSchema};
-use puna_plugins::{
-    Grants, HostOptions, Limits, MANIFEST_SECTION, Manifest, Plugin, PluginHost, Setup, embed_manifest,
-};
+use puna_plugins::{Grants, HostOptions, Limits, Manifest, Plugin, PluginHost, Setup, embed_manifest};
 use serde_json::{Value, json};
 use wit_component::{ComponentEncoder, StringEncoding};
 use wit_parser::Resolve;
@@ -59,39 +57,11 @@ impl Guest {
 
     /// The component, without a manifest.
     pub fn component(&self) -> Vec<u8> {
-        let text = format!(
-            r#"(module
-                {imports}
-                (memory (export "memory") {pages})
-                (global $next (mut i32) (i32.const 16384))
-                (func $realloc (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) (local $at i32)
-                    (local.set $at (i32.and
-                        (i32.add (global.get $next) (i32.sub (local.get 2) (i32.const 1)))
-                        (i32.sub (i32.const 0) (local.get 2))))
-                    (global.set $next (i32.add (local.get $at) (local.get 3)))
-                    (block $fits (loop $grow
-                        (br_if $fits (i32.le_u (global.get $next) (i32.mul (memory.size) (i32.const 65536))))
-                        (br_if $fits (i32.eq (memory.grow (i32.const 16)) (i32.const -1)))
-                        (br $grow)))
-                    (local.get $at))
-                (func $answer (param i32 i32) (result i32)
-                    ;; One content: json, of an address and a length.
-                    (i32.store8 (i32.const 576) (i32.const 0))
-                    (i32.store (i32.const 580) (local.get 0))
-                    (i32.store (i32.const 584) (local.get 1))
-                    (i32.store8 (i32.const 512) (i32.const 0))
-                    (i32.store (i32.const 520) (i32.const 576))
-                    (i32.store (i32.const 524) (i32.const 1))
-                    (i32.const 512))
-                {items}
-                (func (export "puna:plugin/tools@0.1.0#call") (param i32 i32 i32 i32) (result i32)
-                    {body}))"#,
-            imports = self.imports,
-            pages = self.pages.max(1),
-            items = self.items,
-            body = self.body,
+        let call = format!(
+            r#"(func (export "puna:plugin/tools@0.1.0#call") (param i32 i32 i32 i32) (result i32) {})"#,
+            self.body
         );
-        component_of(&text)
+        component_with(self.imports, self.pages.max(1), &format!("{}\n{call}", self.items))
     }
 
     /// The component with the manifest of [`manifest`].
@@ -100,6 +70,38 @@ impl Guest {
         embed_manifest(&mut component, &manifest()).expect("a sound manifest");
         component
     }
+}
+
+/// A component from the fields of a core module, beside a memory of so many pages, its allocator, and `$answer`, which
+/// makes a result of an address and a length.
+#[track_caller]
+pub fn component_with(imports: &str, pages: u32, fields: &str) -> Vec<u8> {
+    component_of(&format!(
+        r#"(module
+            {imports}
+            (memory (export "memory") {pages})
+            (global $next (mut i32) (i32.const 16384))
+            (func $realloc (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) (local $at i32)
+                (local.set $at (i32.and
+                    (i32.add (global.get $next) (i32.sub (local.get 2) (i32.const 1)))
+                    (i32.sub (i32.const 0) (local.get 2))))
+                (global.set $next (i32.add (local.get $at) (local.get 3)))
+                (block $fits (loop $grow
+                    (br_if $fits (i32.le_u (global.get $next) (i32.mul (memory.size) (i32.const 65536))))
+                    (br_if $fits (i32.eq (memory.grow (i32.const 16)) (i32.const -1)))
+                    (br $grow)))
+                (local.get $at))
+            (func $answer (param i32 i32) (result i32)
+                ;; One content: json, of an address and a length.
+                (i32.store8 (i32.const 576) (i32.const 0))
+                (i32.store (i32.const 580) (local.get 0))
+                (i32.store (i32.const 584) (local.get 1))
+                (i32.store8 (i32.const 512) (i32.const 0))
+                (i32.store (i32.const 520) (i32.const 576))
+                (i32.store (i32.const 524) (i32.const 1))
+                (i32.const 512))
+            {fields})"#
+    ))
 }
 
 /// A component of the contract's world from a core module's text.
@@ -135,14 +137,6 @@ pub fn manifest() -> Manifest {
         retrievers: Vec::new(),
         source: None,
     }
-}
-
-/// Adds a manifest as it is, however bad.
-pub fn with_raw_manifest(mut component: Vec<u8>, json: &[u8]) -> Vec<u8> {
-    use wasm_encoder::ComponentSection as _;
-    wasm_encoder::CustomSection { name: MANIFEST_SECTION.into(), data: json.into() }
-        .append_to_component(&mut component);
-    component
 }
 
 pub fn context() -> ToolContext {

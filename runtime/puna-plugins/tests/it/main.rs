@@ -1,13 +1,9 @@
-//! The host against guests of every temper, and the records of the committed components.
+//! The host with honest guests, and the records of the committed components; for the others see `tests/hostile`.
 
 mod building;
-#[cfg(unix)]
-mod caching;
 mod calling;
 mod documents;
 mod guests;
 mod lending;
-mod loading;
 mod probe;
-mod reaching;
 mod reading;

@@ -1,4 +1,5 @@
 mod bench;
+pub(crate) mod consent;
 mod new;
 mod test;
 
@@ -35,6 +36,9 @@ pub(crate) async fn plugin(args: PluginArgs) -> Result<ExitCode> {
             bench::bench(Bench { component, function, arguments, setup, calls, concurrent, slots, json })
                 .await?;
         }
+        PluginCommand::Consents { data, json } => consent::list(data.data, json)?,
+        PluginCommand::Allow { agent, yes, data, json } => consent::allow(&agent, yes, data.data, json)?,
+        PluginCommand::Revoke { agent, plugin, data } => consent::revoke(&agent, &plugin, data.data)?,
         PluginCommand::Call { component, function, arguments, setup } => {
             call(&component, &function, &arguments, &setup).await?;
         }

@@ -3,7 +3,8 @@ use puna_core::{Error, ErrorKind, ToolSchema};
 use puna_plugins::{MANIFEST_SECTION, MAX_COMPONENT_BYTES, MAX_MANIFEST_BYTES, inspect, inspect_file};
 use serde_json::{Value, json};
 
-use crate::guests::{Guest, HOST, PATIENCE, check_alive, manifest, with_raw_manifest};
+use crate::cases::with_raw_manifest;
+use crate::guests::{Guest, HOST, PATIENCE, check_alive, manifest};
 
 /// Loading fails with this kind and words, and the host goes on serving.
 #[track_caller]

@@ -1,0 +1,3 @@
+;; A read outside of its memory.
+;; outcome: internal "out of bounds"
+(func (export "call") (param i32 i32 i32 i32) (result i32) (i32.load (i32.const -4)))

@@ -1,0 +1,4 @@
+;; `NaN` as a result.
+;; outcome: invalid_output
+(data (i32.const 2048) "NaN")
+(func (export "call") (param i32 i32 i32 i32) (result i32) (call $answer (i32.const 2048) (i32.const 3)))

@@ -1,0 +1,3 @@
+;; No result where one should be.
+;; outcome: internal
+(func (export "call") (param i32 i32 i32 i32) (result i32) (i32.const -1))

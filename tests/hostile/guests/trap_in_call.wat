@@ -1,0 +1,3 @@
+;; A trap in a call.
+;; outcome: internal "unreachable"
+(func (export "call") (param i32 i32 i32 i32) (result i32) (unreachable))
