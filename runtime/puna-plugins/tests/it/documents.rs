@@ -53,6 +53,55 @@ async fn committed_loaders_read_files_of_their_kind() {
     check("tables", "csv", "a.csv", b"a;b\n1;2\n", none(), &["| a | b |\n| --- | --- |\n| 1 | 2 |"]).await;
 }
 
+/// Files as programs write them, see `tests/bench/make_documents.py`.
+#[tokio::test]
+async fn committed_loaders_read_real_files() {
+    for (plugin, name, file, pieces) in [
+        (
+            "html",
+            "html",
+            "page.html",
+            &["# Wool of the year", "[wool](https://example.com/docs/wool.html)", "| llama 4 | 4.5 kg |"][..],
+        ),
+        ("html", "html", "korean.html", &["# 라마의 털", "라마는 안데스 고원에 사는 짐승이다."]),
+        ("html", "html", "japanese.html", &["# リャマの毛", "高原に住む動物です。"]),
+        ("html", "html", "chinese.html", &["# 羊驼的毛", "羊驼生活在安第斯高原。"]),
+        (
+            "tables",
+            "csv",
+            "herd.csv",
+            &["| 이름 | 무게 | 말 |", "| 라마 19 | 119,5 | 라마는 안데스 고원에 사는"],
+        ),
+        (
+            "tables",
+            "xlsx",
+            "herd.xlsx",
+            &["| llama 29 | 2020-06-03 | 107.25 | 29% | 라마는", "| Puna | one |\n| Puna | two |"],
+        ),
+        (
+            "docx",
+            "docx",
+            "herd.docx",
+            &[
+                "# Animals",
+                "## Wool",
+                "- coarse",
+                "2. wash",
+                "| llama | 3.5 kg | 라마 |",
+                "[elsewhere](https://example.com/wool)",
+            ],
+        ),
+    ] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/collections/documents").join(file);
+        let content = std::fs::read(path).expect("a file of the repository");
+        let documents = load(plugin, name, file, &content, json!({})).await.expect(file);
+        let text: String = documents.iter().map(|document| format!("{}\n\n", document.text)).collect();
+        for piece in pieces {
+            assert!(text.contains(piece), "{file}: `{piece}` in {text}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn committed_loaders_refuse_what_is_not_theirs() {
     for (plugin, name, options, words) in [
