@@ -102,7 +102,11 @@ impl Writer {
         }
         if self.cells == 0 {
             // What is not set off from a paragraph is no table.
-            if self.columns == 0 { self.block() } else { self.line() }
+            if self.columns == 0 {
+                self.block()
+            } else {
+                self.line()
+            }
             self.text_start();
             self.out.push('|');
         } else {
