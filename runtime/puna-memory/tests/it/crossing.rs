@@ -146,7 +146,7 @@ proptest! {
             // The scopes' users and agents are each other's beginnings, too.
             let scope = |at: usize| FactScope {
                 user: (at > 0).then(|| NAMES[at].to_owned()),
-                agent: (at % 2 == 0).then(|| NAMES[(at + 1) % NAMES.len()].to_owned()),
+                agent: at.is_multiple_of(2).then(|| NAMES[(at + 1) % NAMES.len()].to_owned()),
             };
             let mut store = Some(open());
             let mut sessions: BTreeMap<&str, Vec<String>> = BTreeMap::new();
