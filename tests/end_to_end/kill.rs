@@ -23,10 +23,14 @@ use crate::support::{CONCIERGE, Puna, json_lines, root};
 /// How often the host is killed; more with `PUNA_KILL_CYCLES`.
 const CYCLES: usize = 12;
 
+/// Kills within one session: each costs as much as the session has, and a new one begins empty.
+const SESSION_CYCLES: usize = 10;
+
 /// Names the host's folder; set by the test for the process that it kills.
 const FOLDER: &str = "PUNA_TEST_HOST_FOLDER";
 
-const SESSION: &str = "killed";
+/// Names the host's session.
+const SESSION: &str = "PUNA_TEST_HOST_SESSION";
 
 /// The calculator, telling a file of every call that it performs.
 struct Recorded {
@@ -54,6 +58,7 @@ impl Tool for Recorded {
 #[test]
 fn host() {
     let Some(folder) = std::env::var_os(FOLDER).map(PathBuf::from) else { return };
+    let session = std::env::var(SESSION).expect("set with the folder");
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
         let stack = Stack::builder().data_dir(folder.join("data")).build().expect("a stack");
@@ -63,21 +68,21 @@ fn host() {
         let mut agent = stack.agent(spec);
         let calculator = plugin.ready(Setup::default()).expect("a plugin that needs nothing");
         for tool in calculator.tools().expect("tools") {
-            agent = agent.tool(Arc::new(Recorded { tool, log: folder.join("log") }));
+            agent = agent.tool(Arc::new(Recorded { tool, log: folder.join(format!("log-{session}")) }));
         }
         let agent = agent.build().await.expect("the agent");
-        if let Some(events) = agent.resume(SESSION, CancellationToken::new()).await.expect("the journal") {
+        if let Some(events) = agent.resume(&session, CancellationToken::new()).await.expect("the journal") {
             print(events).await;
         }
-        for number in answered(&agent).await.. {
+        for number in answered(&agent, &session).await.. {
             let question = format!("What is {} times 7?", 1000 + number);
-            print(agent.run(SESSION, Message::user(question), Default::default())).await;
+            print(agent.run(&session, Message::user(question), Default::default())).await;
         }
     });
 }
 
-async fn answered(agent: &Agent) -> usize {
-    agent.conversation(SESSION).await.expect("the journal").turns.len()
+async fn answered(agent: &Agent, session: &str) -> usize {
+    agent.conversation(session).await.expect("the journal").turns.len()
 }
 
 /// Prints events as lines: what is printed is acknowledged.
@@ -102,7 +107,6 @@ fn a_killed_host_goes_on_and_repeats_no_finished_call() {
     let cycles =
         std::env::var("PUNA_KILL_CYCLES").ok().map_or(CYCLES, |text| text.parse().expect("a number"));
     let puna = Puna::new();
-    let log = || fs::read_to_string(puna.path("log")).unwrap_or_default();
     // A number that looks random, and is the same in every run.
     let mut seed = 0x2545_f491_4f6c_dd1d_u64;
     let mut random = move |below: u64| {
@@ -111,13 +115,43 @@ fn a_killed_host_goes_on_and_repeats_no_finished_call() {
         seed ^= seed << 17;
         seed % below
     };
+    let mut sum = Survived::default();
+    for first in (0..cycles).step_by(SESSION_CYCLES) {
+        let (session, kills) = (format!("killed-{first}"), SESSION_CYCLES.min(cycles - first));
+        let survived = kill_and_check(&puna, &session, kills, &mut random);
+        // The next hosts have the folder to themselves, as after a long time.
+        puna.ok(&["store", "compact"]);
+        assert_eq!(turns(&puna, &session).len(), survived.turns, "a compaction lost a turn");
+        sum.turns += survived.turns;
+        sum.right += survived.right;
+        sum.calls += survived.calls;
+    }
+    assert!(sum.turns >= cycles / 4, "only {} turns were begun", sum.turns);
+    let Survived { turns, right, calls } = sum;
+    println!("{cycles} kills: {turns} turns, {right} answered rightly, {calls} calls acknowledged");
+}
+
+/// What was there after kills.
+#[derive(Default)]
+struct Survived {
+    turns: usize,
+    /// Turns whose answer is right.
+    right: usize,
+    /// Calls whose result was acknowledged.
+    calls: usize,
+}
+
+/// Kills hosts in the midst of one session's turns.
+fn kill_and_check(puna: &Puna, session: &str, kills: usize, random: &mut impl FnMut(u64) -> u64) -> Survived {
+    let log = || fs::read_to_string(puna.path(&format!("log-{session}"))).unwrap_or_default();
     // How often each call had been performed when its result was acknowledged.
     let mut performed: BTreeMap<String, usize> = BTreeMap::new();
     let mut told = Told::default();
-    for _ in 0..cycles {
+    for _ in 0..kills {
         let mut host = Command::new(std::env::current_exe().expect("this test"))
             .args(["--exact", "kill::host", "--nocapture"])
             .env(FOLDER, puna.folder.path())
+            .env(SESSION, session)
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
@@ -142,11 +176,12 @@ fn a_killed_host_goes_on_and_repeats_no_finished_call() {
             told.hear(&event);
         }
         told.started.clear();
+        let log = log();
         for call in &told.finished {
-            performed.entry(call.clone()).or_insert_with(|| count(&log(), call));
+            performed.entry(call.clone()).or_insert_with(|| count(&log, call));
         }
         // What was acknowledged is in the journal, which a reader that was never killed opens.
-        let turns = turns(&puna);
+        let turns = turns(puna, session);
         for call in &told.finished {
             assert!(turns.iter().any(|turn| turn.finished.contains(call)), "the result of {call} is lost");
         }
@@ -155,8 +190,7 @@ fn a_killed_host_goes_on_and_repeats_no_finished_call() {
     for (call, times) in &performed {
         assert_eq!(count(&log, call), *times, "{call} was performed again after its result was acknowledged");
     }
-    let turns = turns(&puna);
-    assert!(turns.len() >= cycles / 4, "only {} turns were begun", turns.len());
+    let turns = turns(puna, session);
     for (number, turn) in turns.iter().enumerate() {
         assert_eq!(
             turn.question,
@@ -170,11 +204,7 @@ fn a_killed_host_goes_on_and_repeats_no_finished_call() {
         turn.answer.as_ref().is_some_and(|answer| answer.contains(&((1000 + number) * 7).to_string()))
     };
     let right = turns.iter().enumerate().filter(|pair| right((pair.0, pair.1))).count();
-    println!(
-        "{cycles} kills: {} turns, {right} answered rightly, {} calls acknowledged",
-        turns.len(),
-        performed.len()
-    );
+    Survived { turns: turns.len(), right, calls: performed.len() }
 }
 
 /// What the hosts have told, and so must never be lost.
@@ -207,8 +237,8 @@ fn count(log: &str, call: &str) -> usize {
 }
 
 /// The session as a later process finds it.
-fn turns(puna: &Puna) -> Vec<Turn> {
-    let exported = json_lines(&puna.ok(&["sessions", "export", SESSION]));
+fn turns(puna: &Puna, session: &str) -> Vec<Turn> {
+    let exported = json_lines(&puna.ok(&["sessions", "export", session]));
     let mut turns: Vec<Turn> = Vec::new();
     let mut calls: BTreeMap<String, String> = BTreeMap::new();
     for line in &exported[1..] {

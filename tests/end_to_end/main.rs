@@ -1,5 +1,6 @@
 //! The whole of Puna: the real binary, the bundled model, the first-party plugins, a store on disk.
 
+mod answers;
 mod chat;
 mod concierge;
 mod consent;
@@ -11,6 +12,7 @@ mod kill;
 mod knowledge;
 mod memory;
 mod model;
+mod pages;
 mod plugin;
 mod readme;
 mod sessions;

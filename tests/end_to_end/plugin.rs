@@ -94,7 +94,7 @@ fn a_new_plugin_builds_and_passes_its_tests() {
         assert!(printed.contains(&format!("puna plugin {command} ")), "{printed}");
     }
     puna.ok(&["plugin", "build", &folder]);
-    assert!(puna.ok(&["plugin", "test", &folder]).contains("2 cases passed"));
+    assert!(puna.ok(&["plugin", "test", &folder]).contains("4 cases passed"));
     let component = format!("{folder}/hello.wasm");
     let answer = puna.ok(&["plugin", "call", &component, "greet", r#"{"name": "Ada"}"#]);
     assert_eq!(answer.trim(), r#"{"text":"Hello, Ada!"}"#);

@@ -1,8 +1,8 @@
 use std::{fmt, sync::Arc};
 
 use puna_core::{
-    CancellationToken, Error, ErrorKind, GenerateOptions, Journal, Memory, Message, Model, OutputForm,
-    Result, Role, Tool, ToolChoice, TurnForm,
+    AnswerCheck, CancellationToken, Error, ErrorKind, GenerateOptions, Journal, Memory, Message, Model,
+    OutputForm, Result, Role, Tool, ToolChoice, TurnForm,
 };
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
@@ -39,6 +39,9 @@ pub struct AgentOptions {
     pub adapter: Option<String>,
     /// What is remembered beyond a conversation.
     pub memory: Option<Arc<dyn Memory>>,
+    /// Holds answers without a form against the sources that tools gave, for an
+    /// [`Event::CitationsChecked`](puna_core::Event::CitationsChecked).
+    pub answer_check: Option<Arc<dyn AnswerCheck>>,
     /// Where sessions are recorded.
     pub journal: Arc<dyn Journal>,
     /// Shared by all agents over the same journal.
@@ -61,6 +64,7 @@ impl AgentOptions {
             history: HistoryPolicy::default(),
             adapter: None,
             memory: None,
+            answer_check: None,
             journal,
             locks: SessionLocks::default(),
         }
@@ -157,6 +161,7 @@ pub(crate) struct Inner {
     pub(crate) history: HistoryPolicy,
     pub(crate) adapter: Option<String>,
     pub(crate) memory: Option<Arc<dyn Memory>>,
+    pub(crate) answer_check: Option<Arc<dyn AnswerCheck>>,
     pub(crate) journal: Arc<dyn Journal>,
     pub(crate) locks: SessionLocks,
 }
@@ -196,6 +201,7 @@ impl Agent {
             history: options.history,
             adapter: options.adapter,
             memory: options.memory,
+            answer_check: options.answer_check,
             journal: options.journal,
             locks: options.locks,
         };

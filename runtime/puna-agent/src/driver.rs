@@ -167,6 +167,7 @@ impl Driver {
                 Action::Finish(outcome) => self.append(&[Record::TurnFinished { outcome }]).await?,
             }
         }
+        self.check_answer().await;
         self.learn().await?;
         let turn = self.conversation.turns.last();
         self.ended = turn.and_then(|turn| {
@@ -249,6 +250,21 @@ impl Driver {
         match left {
             true => Record::OutputRefused { reason },
             false => Record::TurnFinished { outcome: TurnOutcome::InvalidOutput { text, reason } },
+        }
+    }
+
+    /// Holds the turn's answer against the sources that it was given. A value is for programs and is checked by its form.
+    async fn check_answer(&self) {
+        let (Some(check), Some((turn, before))) =
+            (&self.agent.answer_check, self.conversation.turns.split_last())
+        else {
+            return;
+        };
+        let Some(TurnOutcome::Answered { text, value: None }) = &turn.outcome else { return };
+        let before: Vec<&ToolResult> = before.iter().flat_map(Turn::results).collect();
+        let turn: Vec<&ToolResult> = turn.results().collect();
+        if let Some(check) = check.check(text, &turn, &before) {
+            self.emitter.emit(Event::CitationsChecked { check }).await;
         }
     }
 

@@ -210,6 +210,11 @@ impl Turn {
         total
     }
 
+    /// What its calls gave, oldest first.
+    pub(crate) fn results(&self) -> impl Iterator<Item = &ToolResult> {
+        self.steps.iter().flat_map(|step| &step.results)
+    }
+
     /// How often an answer was refused.
     pub(crate) fn repairs(&self) -> u32 {
         // At most one for each step, of which there are fewer than a `u32` counts.

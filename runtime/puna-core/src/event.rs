@@ -1,7 +1,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{Media, Message, RecalledFact, StopReason, ToolCall, ToolResult, Usage};
+use crate::{CitationCheck, Media, Message, RecalledFact, StopReason, ToolCall, ToolResult, Usage};
 
 /// What an agent reports while it works on a turn, in order: a `turn_started`, then steps, then a
 /// `turn_finished`; a stream that ends without it ended with an error. A run that first goes on with a
@@ -129,6 +129,11 @@ pub enum Event {
         result: ToolResult,
         /// How long it took, in milliseconds.
         elapsed_ms: f64,
+    },
+    /// The turn's answer was held against the sources that tools gave: what it cites, and what of that does not hold.
+    CitationsChecked {
+        /// What was found.
+        check: CitationCheck,
     },
     /// The turn ended.
     TurnFinished {

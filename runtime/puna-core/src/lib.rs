@@ -2,14 +2,16 @@
 //!
 //! Data: [`Message`], [`Content`], [`ToolCall`], [`ToolSchema`], [`GenerateOptions`], [`Usage`],
 //! [`Event`], [`Error`]. Traits: [`Model`], [`Tool`], [`Journal`], [`Memory`], [`Embedder`], [`Reranker`],
-//! [`Classifier`], [`Loader`], [`Retriever`].
+//! [`Classifier`], [`Loader`], [`Retriever`], [`AnswerCheck`].
 //!
 //! Invariants: this crate performs no I/O, names no vendor, and knows no wire protocol. Whatever it
 //! serialises (messages and records in the journal, events in `puna run --json`) keeps its form
 //! within a major version.
 
+mod citation;
 mod error;
 mod event;
+mod filter;
 mod form;
 mod journal;
 mod knowledge;
@@ -18,8 +20,10 @@ mod message;
 mod model;
 mod tool;
 
+pub use citation::{AnswerCheck, CitationCheck, Marker, Quote, Verdict};
 pub use error::{Error, ErrorKind, Result};
 pub use event::{Event, TurnOutcome};
+pub use filter::{Described, Filter, MAX_FILTER_CONDITIONS, MAX_FILTER_DEPTH};
 pub use form::{DEFAULT_REPAIRS, OutputForm, TurnForm};
 pub use journal::{ForkPoint, Journal, JournalEntry, Record, SessionSummary};
 pub use knowledge::{

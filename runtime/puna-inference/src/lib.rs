@@ -36,7 +36,8 @@ mod worker;
 pub use compare::{Comparison, Likelihoods, shared_tokens};
 pub use device::Device;
 pub use encoder::{
-    Embedding, EncoderOptions, EncoderStats, LongInput, OnnxClassifier, OnnxEmbedder, OnnxReranker,
+    Embedding, EncoderOptions, EncoderStats, LateInteraction, LongInput, OnnxClassifier, OnnxEmbedder,
+    OnnxReranker,
 };
 pub use engine::EngineStatus;
 pub use folder::{

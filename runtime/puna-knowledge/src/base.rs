@@ -497,6 +497,17 @@ impl KnowledgeBase {
         documents
     }
 
+    /// What is known of a document; none where there is no such document.
+    ///
+    /// # Errors
+    /// The store's own.
+    pub async fn document(&self, id: &str) -> Result<Option<DocumentRecord>> {
+        match self.0.documents.find(id).await? {
+            Some(number) => self.0.documents.record(number).await,
+            None => Ok(None),
+        }
+    }
+
     /// A document's text.
     ///
     /// # Errors

@@ -2,8 +2,7 @@
 
 use std::ops::Range;
 
-use puna_core::Citation;
-use serde::Serialize;
+use puna_core::{Citation, CitationCheck, Marker, Quote, Verdict};
 use unicode_normalization::UnicodeNormalization;
 use unicode_segmentation::UnicodeSegmentation;
 
@@ -14,67 +13,6 @@ const MIN_QUOTE: usize = 8;
 
 /// Most citations and quotations looked at: bounds the work for a text that is nothing else.
 const MAX_FOUND: usize = 1_000;
-
-/// What an answer cites.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub struct CitationCheck {
-    /// Every `[n]`, in order.
-    pub markers: Vec<Marker>,
-    /// Every quotation, in order.
-    pub quotes: Vec<Quote>,
-    /// How many sentences have letters and cite nothing.
-    pub uncited_sentences: usize,
-}
-
-/// A `[n]` in an answer.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Marker {
-    /// The number.
-    pub number: usize,
-    /// Where it stands in the answer, in bytes.
-    pub span: Range<usize>,
-    /// Whether there is such a source.
-    pub known: bool,
-}
-
-/// A quotation in an answer.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Quote {
-    /// Its words.
-    pub text: String,
-    /// Where they stand in the answer, in bytes, without the marks around them.
-    pub span: Range<usize>,
-    /// Whether its words stand in a source.
-    pub verdict: Verdict,
-}
-
-/// What a quotation is.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[serde(rename_all = "snake_case", tag = "verdict")]
-pub enum Verdict {
-    /// It stands in a source that is cited behind it or in its sentence, or, where none is, in one of them.
-    Found {
-        /// The source's number.
-        source: usize,
-        /// The document, the place within it, and its words there.
-        citation: Citation,
-    },
-    /// It stands in another source than the one that is cited.
-    Misattributed {
-        /// The number of the source that has it.
-        source: usize,
-    },
-    /// It stands in none.
-    NotFound,
-}
-
-impl CitationCheck {
-    /// Whether every marker is a source and every quotation stands where it says.
-    pub fn holds(&self) -> bool {
-        self.markers.iter().all(|marker| marker.known)
-            && self.quotes.iter().all(|quote| matches!(quote.verdict, Verdict::Found { .. }))
-    }
-}
 
 /// Checks an answer against the sources that it was given. Quotations are compared without regard to case, white space and
 /// the kind of quotation marks and dashes.
@@ -134,8 +72,9 @@ fn markers(answer: &str, sources: &[Source]) -> Vec<Marker> {
         let numbers: Option<Vec<usize>> = inside.split(',').map(|part| part.trim().parse().ok()).collect();
         for number in numbers.into_iter().flatten() {
             if markers.len() < MAX_FOUND {
-                let known = sources.iter().any(|source| source.number == number);
-                markers.push(Marker { number, span: at..at + end + 1, known });
+                let source = sources.iter().find(|source| source.number == number);
+                let document = source.map(|source| source.hit.document.clone());
+                markers.push(Marker { number, span: at..at + end + 1, document });
             }
         }
     }

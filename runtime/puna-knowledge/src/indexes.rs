@@ -118,7 +118,7 @@ impl Indexes {
         let filter = filter?;
         let mut allowed = RowSet::empty(self.rows.len());
         for (number, record) in &self.documents {
-            if filter.holds(record) {
+            if filter.holds(&record.described()) {
                 self.rows.of(*number).for_each(|row| allowed.set(row, true));
             }
         }

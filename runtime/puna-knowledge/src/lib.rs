@@ -14,7 +14,6 @@ mod base;
 mod cite;
 mod documents;
 mod evaluate;
-mod filter;
 mod fuse;
 mod html;
 mod index;
@@ -25,6 +24,7 @@ mod load;
 mod pack;
 mod record;
 mod reembed;
+mod rewrite;
 mod search;
 mod snapshot;
 mod split;
@@ -32,17 +32,20 @@ mod upkeep;
 mod verify;
 
 pub use base::{BaseOptions, BaseStats, BaseSummary, Knowledge, KnowledgeBase, MAX_DIMENSION};
-pub use cite::{CitationCheck, Marker, Quote, Verdict, check_citations};
+pub use cite::check_citations;
 pub use documents::{MAX_DOCUMENT_BYTES, MAX_DOCUMENT_CHUNKS, MAX_METADATA_BYTES};
 pub use evaluate::{Judgements, RetrievalScores, evaluate_retrieval, score};
-pub use filter::{Filter, MAX_FILTER_CONDITIONS, MAX_FILTER_DEPTH};
 pub use fuse::FusedRetriever;
 pub use index::{Metric, NearestVectors, Precision, Scan};
 pub use ingest::{Failed, Failure, IngestOptions, Input, Progress, Report};
 pub use keys::{MAX_BASE_NAME_BYTES, MAX_DOCUMENT_ID_BYTES, MAX_NAMESPACE_BYTES};
-pub use load::{FileKind, Loaders, MAX_FILE_BYTES, MAX_FILES, detect, find_files, load_bytes, load_files};
+pub use load::{
+    FileKind, Loaders, MAX_FILE_BYTES, MAX_FILES, detect, find_files, load_bytes, load_bytes_as, load_files,
+};
 pub use pack::{PackPolicy, Packed, Source, pack};
+pub use puna_core::{Filter, MAX_FILTER_CONDITIONS, MAX_FILTER_DEPTH};
 pub use record::{DocumentRecord, Embedding};
+pub use rewrite::{REWRITE_INSTRUCTIONS, rewrite_question};
 pub use search::{BaseRetriever, MAX_HITS, MAX_QUERIES, MAX_QUERY_BYTES, SearchMode, SearchOptions};
 pub use split::{
     CharacterMeasure, Chunk, Format, FunctionMeasure, Measure, SplitBy, SplitOptions, Splitter, TokenMeasure,

@@ -244,7 +244,17 @@ fn read_file(path: &Path) -> Result<Vec<u8>> {
 
 /// The documents in a file's bytes, as from standard input. `name` identifies them and can end as its file would.
 pub fn load_bytes(name: String, bytes: Vec<u8>) -> stream::BoxStream<'static, Result<Input, Failure>> {
-    let kind = detect(&name, &bytes[..bytes.len().min(HEAD)]);
+    let file = name.clone();
+    load_bytes_as(name, &file, bytes)
+}
+
+/// As [`load_bytes`], of what would be a file of the name `file` and is identified by another.
+pub fn load_bytes_as(
+    name: String,
+    file: &str,
+    bytes: Vec<u8>,
+) -> stream::BoxStream<'static, Result<Input, Failure>> {
+    let kind = detect(file, &bytes[..bytes.len().min(HEAD)]);
     let fail = |id: String, error| stream::iter([Err(Failure { id, error })]).boxed();
     let refuse = |name: String, what: &str| {
         let error = Error::invalid_input(format!("`{name}` is {what}; a loader plugin can read it"));

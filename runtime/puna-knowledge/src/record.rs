@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use puna_core::{Error, ErrorKind, Result};
+use puna_core::{Described, Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
@@ -91,6 +91,13 @@ pub struct DocumentRecord {
     /// When it ends, in milliseconds since 1970.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_ms: Option<u64>,
+}
+
+impl DocumentRecord {
+    /// What filters look at.
+    pub(crate) fn described(&self) -> Described<'_> {
+        Described { id: &self.id, source: &self.source, metadata: &self.metadata }
+    }
 }
 
 /// A chunk as it is kept.

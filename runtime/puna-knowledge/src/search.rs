@@ -126,16 +126,12 @@ impl KnowledgeBase {
         };
         let mut hits = self.hits(found, options.parents).await?;
         if let Some(reranker) = reranker.filter(|_| options.rerank != Some(false)) {
-            let texts: Vec<String> = hits.iter().map(|hit| hit.text.clone()).collect();
-            if !texts.is_empty() {
-                let scores = reranker.rerank(query, &texts).await?;
-                if scores.len() != texts.len() {
-                    return Err(Error::internal("the reranker gave another number of scores than texts"));
-                }
-                hits.iter_mut().zip(scores).for_each(|(hit, score)| hit.score = f64::from(score));
-                // Equals stay as they were found.
-                hits.sort_by(|a, b| b.score.total_cmp(&a.score));
+            if options.diversity.is_some() {
+                return Err(Error::invalid_input(
+                    "`diversity` and a reranker each put the hits in order; leave one of the two out",
+                ));
             }
+            rerank(reranker, query, &mut hits).await?;
         } else if options.rerank == Some(true) {
             return Err(Error::invalid_input("`rerank` is asked for, and there is no reranker"));
         }
@@ -229,20 +225,40 @@ struct Candidate {
     score: f64,
 }
 
+/// Puts hits in the order that a reranker finds, with its scores. Equals stay as they were found.
+pub(crate) async fn rerank(reranker: &dyn Reranker, query: &str, hits: &mut [Hit]) -> Result<()> {
+    let texts: Vec<String> = hits.iter().map(|hit| hit.text.clone()).collect();
+    if texts.is_empty() {
+        return Ok(());
+    }
+    let scores = reranker.rerank(query, &texts).await?;
+    if scores.len() != texts.len() {
+        return Err(Error::internal("the reranker gave another number of scores than texts"));
+    }
+    hits.iter_mut().zip(scores).for_each(|(hit, score)| hit.score = f64::from(score));
+    hits.sort_by(|a, b| b.score.total_cmp(&a.score));
+    Ok(())
+}
+
+/// Whether so many and so long questions are taken.
+pub(crate) fn check_queries(queries: &[&str]) -> Result<()> {
+    limit("a number of questions", queries.len(), MAX_QUERIES)?;
+    queries.iter().try_for_each(|text| limit("a question's length in bytes", text.len(), MAX_QUERY_BYTES))
+}
+
+fn limit(what: &str, got: usize, most: usize) -> Result<()> {
+    if got <= most {
+        return Ok(());
+    }
+    Err(Error::invalid_input(format!("{what} of {got} is over the limit of {most}")))
+}
+
 impl SearchOptions {
     fn check(&self, query: &str, k: usize) -> Result<()> {
-        let limit = |what: &str, got: usize, most: usize| {
-            if got <= most {
-                return Ok(());
-            }
-            Err(Error::invalid_input(format!("{what} of {got} is over the limit of {most}")))
-        };
         limit("a number of hits", k, MAX_HITS)?;
         limit("`candidates`", self.candidates.unwrap_or(0), MAX_HITS * CANDIDATES_A_HIT)?;
-        limit("a number of questions", self.queries.len() + 1, MAX_QUERIES)?;
-        for text in self.queries.iter().map(String::as_str).chain([query]) {
-            limit("a question's length in bytes", text.len(), MAX_QUERY_BYTES)?;
-        }
+        let queries: Vec<&str> = self.queries.iter().map(String::as_str).chain([query]).collect();
+        check_queries(&queries)?;
         if let Some(lambda) = self.diversity.filter(|lambda| !(0.0..=1.0).contains(lambda)) {
             return Err(Error::invalid_input(format!("`diversity` is `{lambda}`; it is from 0 to 1")));
         }

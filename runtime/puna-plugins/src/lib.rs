@@ -1,6 +1,6 @@
 //! The WebAssembly plugin host: turns a component that speaks the contract `puna:plugin` into
-//! [`puna_core::Tool`]s, [`puna_core::Loader`]s and [`puna_core::Retriever`]s, and builds such components from Rust
-//! sources.
+//! [`puna_core::Tool`]s, [`puna_core::Loader`]s and [`puna_core::Retriever`]s, and builds such components from Rust,
+//! Python, JavaScript and C.
 //!
 //! ```no_run
 //! # async fn example() -> puna_core::Result<()> {
@@ -46,7 +46,9 @@ mod services;
 mod tool;
 mod turns;
 
-pub use build::{BuildCheck, BuildOptions, BuildReport, Lock, SourceFile, build, check_build, verify};
+pub use build::{
+    BuildCheck, BuildOptions, BuildReport, Language, Lock, SourceFile, build, check_build, verify,
+};
 pub use contract::CONTRACT;
 pub use grants::{FolderGrant, Grant, Grants, HttpGrant, SecretGrant, Secrets, SqlGrant};
 pub use guest::BlobSource;

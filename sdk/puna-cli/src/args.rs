@@ -63,7 +63,7 @@ pub(crate) struct DataArgs {
 }
 
 /// What a run asks of answers in place of what the agent says.
-#[derive(Debug, ClapArgs)]
+#[derive(Clone, Debug, ClapArgs)]
 pub(crate) struct FormArgs {
     /// A file with the JSON Schema of the answer, in place of the agent's
     #[arg(long, value_name = "FILE")]
@@ -111,6 +111,9 @@ pub(crate) struct RunArgs {
     pub data: DataArgs,
     #[command(flatten)]
     pub form: FormArgs,
+    /// Save the files that tools leave in this folder
+    #[arg(long, value_name = "DIR", conflicts_with = "json")]
+    pub save_files: Option<PathBuf>,
     /// Print events as JSON Lines instead of the answer's text
     #[arg(long)]
     pub json: bool,
@@ -130,6 +133,9 @@ pub(crate) struct ChatArgs {
     pub data: DataArgs,
     #[command(flatten)]
     pub form: FormArgs,
+    /// Save the files that tools leave in this folder
+    #[arg(long, value_name = "DIR")]
+    pub save_files: Option<PathBuf>,
 }
 
 #[derive(Debug, ClapArgs)]
@@ -233,8 +239,14 @@ pub(crate) struct PluginSetupArgs {
 /// A language that `puna plugin new` knows.
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
 pub(crate) enum PluginLanguage {
-    /// Rust
+    /// Rust: the smallest and fastest components; schemas come from the types
     Rust,
+    /// Python, by componentize-py
+    Python,
+    /// JavaScript, by componentize-qjs
+    Javascript,
+    /// C, by clang
+    C,
 }
 
 #[derive(Debug, Subcommand)]

@@ -16,9 +16,9 @@ Ctrl-C stops an answer. A line that ends in \\ goes on in the next one.";
 
 pub(crate) async fn chat(args: args::ChatArgs) -> Result<ExitCode> {
     let mut spec = AgentSpec::from_file(&args.agent)?;
-    args.form.apply(&mut spec);
+    args.form.clone().apply(&mut spec);
     let (name, output) = (spec.name.clone(), spec.output.clone());
-    let stack = run::open_stack(args.data.data)?;
+    let stack = run::open_stack(args.data.data.clone())?;
     let mut building = stack.agent(spec);
     if consent::somebody_is_there() {
         building = building.ask_consent(consent::ask);
@@ -63,7 +63,7 @@ pub(crate) async fn chat(args: args::ChatArgs) -> Result<ExitCode> {
                 // The line is worth keeping even if its history file is not writable.
                 let _ = editor.add_history_entry(question);
                 let _ = editor.save_history(&history);
-                answer(&agent, &args.session, args.user.as_deref(), question, &output).await;
+                answer(&agent, &args, question, &output).await;
             }
         }
     }
@@ -71,14 +71,14 @@ pub(crate) async fn chat(args: args::ChatArgs) -> Result<ExitCode> {
 }
 
 /// One turn. An error is shown and the conversation goes on.
-async fn answer(agent: &puna::Agent, session: &str, user: Option<&str>, question: &str, output: &OutputSpec) {
+async fn answer(agent: &puna::Agent, args: &args::ChatArgs, question: &str, output: &OutputSpec) {
     let cancel = CancellationToken::new();
     let events = agent.run(
-        session,
+        &args.session,
         Message::user(question),
-        RunOptions { cancel: cancel.clone(), user: user.map(str::to_owned), ..Default::default() },
+        RunOptions { cancel: cancel.clone(), user: args.user.clone(), ..Default::default() },
     );
-    let showing = run::print_text(events, output.clone());
+    let showing = run::print_text(events, output.clone(), args.save_files.clone());
     tokio::pin!(showing);
     let result = loop {
         tokio::select! {

@@ -4,7 +4,7 @@ use std::{path::PathBuf, process::ExitCode, sync::Arc};
 
 use clap::{Args as ClapArgs, Subcommand};
 use puna::{
-    Embedder, Error, Result, default_embedder,
+    Error, Result, default_embedder,
     inference::OnnxEmbedder,
     knowledge::{
         BaseOptions, IngestOptions, Judgements, Knowledge, Loaders, RetrievalScores, SearchMode,
@@ -16,7 +16,7 @@ use serde::Serialize;
 
 use crate::{
     encode::{EncoderArgs, runtime},
-    knowledge::{SplitArgs, blocking, load_reranker, spinner},
+    knowledge::{RerankArgs, SplitArgs, blocking, spinner},
     sessions::print_json,
     setup,
     spec::print_line,
@@ -37,6 +37,7 @@ which is gone afterwards. Of a document with several chunks the best counts.
 
 Examples:
   puna eval retrieval tests/collections/highland
+  puna eval retrieval tests/collections/highland --rerank late-interaction
   puna eval retrieval cranfield --rerank models/ms-marco-minilm --json")]
     Retrieval(Box<RetrievalArgs>),
 }
@@ -52,9 +53,8 @@ struct RetrievalArgs {
     load: EncoderArgs,
     #[command(flatten)]
     split: SplitArgs,
-    /// A reranker's folder: its ranking is shown beside the others
-    #[arg(long, value_name = "DIR")]
-    rerank: Option<PathBuf>,
+    #[command(flatten)]
+    rerank: RerankArgs,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -73,14 +73,12 @@ pub(crate) async fn eval(args: EvalArgs) -> Result<ExitCode> {
     let corpus = args.folder.join("corpus.jsonl");
     let name = corpus.display().to_string();
     let (model, options) = (args.model.clone(), args.load.options());
-    let embedder: Arc<dyn Embedder> = blocking(move || match model {
-        Some(folder) => {
-            Ok(Arc::new(OnnxEmbedder::load(&runtime()?, &folder, &options)?) as Arc<dyn Embedder>)
-        }
-        None => Ok(Arc::new(default_embedder(&options, &setup::shown())?)),
-    })
-    .await?;
-    let reranker = load_reranker(args.rerank.clone()).await?;
+    let embedder = blocking(move || match model {
+        Some(folder) => OnnxEmbedder::load(&runtime()?, &folder, &options),
+        None => default_embedder(&options, &setup::shown()),
+    });
+    let embedder = Arc::new(embedder.await?);
+    let reranker = args.rerank.load(Some(&embedder)).await?;
     let place = Place::new()?;
     let store = SledStore::open(&place.0, &StoreOptions::default())?;
     let knowledge = Knowledge::new(Arc::new(store), None);

@@ -10,11 +10,11 @@ use std::{
 use clap::{Args as ClapArgs, Subcommand, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use puna::{
-    Embedder, Error, ErrorKind, Hit, Reranker, Result, Stack,
-    inference::{OnnxEmbedder, OnnxReranker},
+    Error, ErrorKind, Hit, Reranker, Result, Sources, Stack, documents,
+    inference::{LateInteraction, LoadOptions, OnnxEmbedder, OnnxModel, OnnxReranker},
     knowledge::{
-        BaseOptions, Filter, IngestOptions, KnowledgeBase, MAX_FILE_BYTES, Report, SearchMode, SearchOptions,
-        SplitBy, SplitOptions, Unit, find_files, load_bytes, load_files,
+        BaseOptions, Filter, IngestOptions, KnowledgeBase, MAX_FILE_BYTES, PackPolicy, Report, SearchMode,
+        SearchOptions, SplitBy, SplitOptions, TokenMeasure, Unit, load_bytes, pack, rewrite_question,
     },
 };
 use serde_json::json;
@@ -35,9 +35,10 @@ A knowledge base is embedded with one model, the default one unless `add` names 
 names the same.
 
 Examples:
-  puna knowledge add manuals docs/ \"notes/**/*.md\"
+  puna knowledge add manuals docs/ \"notes/**/*.md\" https://example.com/manual.html
   cat letter.txt | puna knowledge add letters - --id letter-1
   puna knowledge search manuals \"How is a plugin built?\"
+  puna knowledge search manuals \"How is a plugin built?\" --rerank late-interaction --budget 500
   puna knowledge search manuals --mode keyword --filter '{\"contains\": [\"_id\", \"docs/\"]}' plugin --json
   puna knowledge remove manuals docs/old.md
   puna knowledge stats manuals --check")]
@@ -57,7 +58,7 @@ pub(crate) struct KnowledgeArgs {
 
 #[derive(Debug, Subcommand)]
 enum KnowledgeCommand {
-    /// Add files, folders and patterns; what has not changed since the last time is left as it is
+    /// Add files, folders, patterns and pages of the web; what has not changed since the last time is left as it is
     Add(Box<AddArgs>),
     /// Every knowledge base, or the documents of one
     List {
@@ -109,7 +110,7 @@ struct EmbedderArgs {
 struct AddArgs {
     /// The knowledge base; made where it is missing
     name: String,
-    /// Files, folders, patterns such as `docs/**/*.md`, or `-` for standard input
+    /// Files, folders, patterns such as `docs/**/*.md`, addresses of pages, or `-` for standard input
     #[arg(required = true)]
     sources: Vec<String>,
     /// A plugin whose loaders read files by their endings; can be repeated
@@ -122,6 +123,9 @@ struct AddArgs {
     /// The id of what standard input has
     #[arg(long, value_name = "ID", default_value = "stdin")]
     id: String,
+    /// Read pages at addresses of this machine and its network too
+    #[arg(long)]
+    private_addresses: bool,
     /// How long documents stay, as 12h
     #[arg(long, value_name = "TIME")]
     ttl: Option<puna::Duration>,
@@ -190,12 +194,29 @@ struct FindArgs {
     /// Between the best passages (1) and passages that differ most (0); 0.5 is usual
     #[arg(long, value_name = "NUMBER")]
     diversity: Option<f32>,
-    /// A reranker's folder: the best candidates are read again together with the question
+    /// Have the model of this folder put the question in other words, and fuse what is found for any of them
     #[arg(long, value_name = "DIR")]
-    rerank: Option<PathBuf>,
+    rewriter: Option<PathBuf>,
+    /// In how many other words
+    #[arg(long, value_name = "COUNT", default_value_t = 3, requires = "rewriter")]
+    rewrites: usize,
+    #[command(flatten)]
+    rerank: RerankArgs,
+    /// Show no more than fits into so many tokens of the embedding model: the last passage is cut at the end of a sentence
+    #[arg(long, value_name = "TOKENS")]
+    budget: Option<usize>,
     /// Show each chunk's parent instead
     #[arg(long)]
     parents: bool,
+}
+
+/// What reads the best candidates again.
+#[derive(Clone, Debug, ClapArgs)]
+pub(crate) struct RerankArgs {
+    /// Read the best candidates again together with the question: `late-interaction`, which needs no other model, or the
+    /// folder of a reranker
+    #[arg(long, value_name = "late-interaction|DIR")]
+    rerank: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -309,22 +330,46 @@ fn removed(count: usize, what: &str, json: bool) -> Result<()> {
     })
 }
 
-async fn load_embedder(stack: &Stack, args: &EmbedderArgs) -> Result<Arc<dyn Embedder>> {
+async fn load_embedder(stack: &Stack, args: &EmbedderArgs) -> Result<Arc<OnnxEmbedder>> {
     let (stack, model, options) = (stack.clone(), args.model.clone(), args.load.options());
     blocking(move || match model {
-        Some(folder) => {
-            Ok(Arc::new(OnnxEmbedder::load(&runtime()?, &folder, &options)?) as Arc<dyn Embedder>)
-        }
+        Some(folder) => Ok(Arc::new(OnnxEmbedder::load(&runtime()?, &folder, &options)?)),
         None if options == Default::default() => stack.embedder(),
         None => Ok(Arc::new(puna::default_embedder(&options, &crate::setup::shown())?)),
     })
     .await
 }
 
-pub(crate) async fn load_reranker(folder: Option<PathBuf>) -> Result<Option<Arc<dyn Reranker>>> {
-    let Some(folder) = folder else { return Ok(None) };
-    let load = move || OnnxReranker::load(&runtime()?, &folder, &Default::default());
-    Ok(Some(Arc::new(blocking(load).await?)))
+impl RerankArgs {
+    /// The reranker, if one is asked for. `embedder` is the one that the base is searched with.
+    ///
+    /// # Errors
+    /// Those of loading.
+    pub(crate) async fn load(
+        &self,
+        embedder: Option<&Arc<OnnxEmbedder>>,
+    ) -> Result<Option<Arc<dyn Reranker>>> {
+        let folder = match (self.rerank.as_deref(), embedder) {
+            (None, _) => return Ok(None),
+            (Some("late-interaction"), Some(embedder)) => {
+                return Ok(Some(Arc::new(LateInteraction::new(Arc::clone(embedder)))));
+            }
+            (Some("late-interaction"), None) => {
+                return Err(Error::invalid_input(
+                    "`late-interaction` compares with the embedding model, and a search by words loads none; take another `--mode`",
+                ));
+            }
+            (Some(folder), _) => PathBuf::from(folder),
+        };
+        let load = move || OnnxReranker::load(&runtime()?, &folder, &Default::default());
+        Ok(Some(Arc::new(blocking(load).await?)))
+    }
+}
+
+/// The question in other words.
+async fn rewritten(folder: PathBuf, question: &str, count: usize) -> Result<Vec<String>> {
+    let model = blocking(move || OnnxModel::load(&runtime()?, &folder, LoadOptions::default())).await?;
+    rewrite_question(&model, question, count, crate::run::cancel_on_ctrl_c()).await
 }
 
 pub(crate) async fn blocking<T: Send + 'static>(
@@ -367,23 +412,23 @@ async fn add(stack: &Stack, namespace: &str, args: AddArgs, json: bool) -> Resul
     // What is missing is told before a model is loaded.
     let mut sources = Vec::new();
     for source in &args.sources {
-        let files = if source == "-" { None } else { Some(find_files(source)?) };
-        sources.push((source, files));
+        let found = if source == "-" { None } else { Some(Sources::find(source)?) };
+        sources.push((source, found));
     }
     let loaders = stack.loaders(&args.loaders).await?;
     let embedder = load_embedder(stack, &args.embedder).await?;
     let options = BaseOptions { split: args.split.options(), ..BaseOptions::default() };
     let base = stack.knowledge()?.open(namespace, &args.name, &options, embedder).await?;
     let mut failed: Option<&'static str> = None;
-    for (source, files) in sources {
+    for (source, found) in sources {
         let options = IngestOptions {
             source: source.clone(),
             ttl: args.ttl.map(|ttl| ttl.0),
             prune: args.prune,
             ..IngestOptions::default()
         };
-        let documents = match files {
-            Some(files) => futures_util::StreamExt::boxed(load_files(files, loaders.clone())),
+        let documents = match found {
+            Some(found) => documents(found, &base, loaders.clone(), args.private_addresses),
             None => load_bytes(args.id.clone(), read_stdin()?),
         };
         let bar = spinner()?;
@@ -461,23 +506,42 @@ async fn search(stack: &Stack, namespace: &str, args: FindArgs, json: bool) -> R
         Mode::Vector => SearchMode::Vector,
         Mode::Keyword => SearchMode::Keyword,
     };
+    let mut queries = args.also;
+    if let Some(folder) = args.rewriter {
+        let more = rewritten(folder, &args.query, args.rewrites).await?;
+        more.iter().for_each(|query| note(&format!("also: {}", render::printable(query))));
+        queries.extend(more);
+    }
     let options = SearchOptions {
         mode,
         filter,
-        queries: args.also,
+        queries,
         diversity: args.diversity,
         parents: args.parents,
         ..SearchOptions::default()
     };
     let knowledge = stack.knowledge()?;
-    let base = if mode == SearchMode::Keyword && args.diversity.is_none() {
-        knowledge.open_without_model(namespace, &args.name, &BaseOptions::default()).await?
-    } else {
-        let embedder = load_embedder(stack, &args.embedder).await?;
-        knowledge.open_existing(namespace, &args.name, &BaseOptions::default(), embedder).await?
+    // Tokens are the embedding model's.
+    let plain = mode == SearchMode::Keyword && args.diversity.is_none() && args.budget.is_none();
+    let embedder = if plain { None } else { Some(load_embedder(stack, &args.embedder).await?) };
+    let options_of_base = BaseOptions::default();
+    let base = match &embedder {
+        None => knowledge.open_without_model(namespace, &args.name, &options_of_base).await?,
+        Some(embedder) => {
+            knowledge
+                .open_existing(namespace, &args.name, &options_of_base, Arc::clone(embedder) as _)
+                .await?
+        }
     };
-    let reranker = load_reranker(args.rerank).await?;
-    let hits = base.search(&args.query, args.k, &options, reranker.as_deref()).await?;
+    let reranker = args.rerank.load(embedder.as_ref()).await?;
+    let mut hits = base.search(&args.query, args.k, &options, reranker.as_deref()).await?;
+    if let Some(budget) = args.budget {
+        let packed = pack(&hits, budget, &TokenMeasure::new(base.embedder()), PackPolicy::CutLast)?;
+        if packed.left_out > 0 {
+            note(&format!("{} more do not fit into {budget} tokens", packed.left_out));
+        }
+        hits = packed.sources.into_iter().map(|source| source.hit).collect();
+    }
     for (index, hit) in hits.iter().enumerate() {
         if json {
             let line = serde_json::to_string(hit)

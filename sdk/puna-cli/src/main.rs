@@ -4,6 +4,7 @@
 //! standard error; the exit code tells the kind of an error (see [`exit`]).
 
 mod args;
+mod attachment;
 mod chat;
 mod doctor;
 mod encode;

@@ -1,5 +1,6 @@
 use std::{
     io::{IsTerminal, Read, Write},
+    path::PathBuf,
     process::ExitCode,
 };
 
@@ -31,7 +32,7 @@ pub(crate) async fn run(args: args::RunArgs) -> Result<ExitCode> {
         Message::user(input),
         RunOptions { cancel, user: args.user, ..Default::default() },
     );
-    if args.json { print_json(events).await } else { print_text(events, output).await }
+    if args.json { print_json(events).await } else { print_text(events, output, args.save_files).await }
 }
 
 /// Is cancelled by Ctrl-C.
@@ -58,8 +59,12 @@ pub(crate) fn open_stack(data: Option<std::path::PathBuf>) -> Result<Stack> {
 }
 
 /// Shows a turn's events as text, and gives the turn's exit code.
-pub(crate) async fn print_text(mut events: EventStream, output: OutputSpec) -> Result<ExitCode> {
-    let mut renderer = render::Renderer::new(output);
+pub(crate) async fn print_text(
+    mut events: EventStream,
+    output: OutputSpec,
+    files: Option<PathBuf>,
+) -> Result<ExitCode> {
+    let mut renderer = render::Renderer::new(output, files);
     let mut code = None;
     while let Some(event) = events.next().await {
         let event = event?;

@@ -374,7 +374,7 @@ impl Decoder<'_> {
         Some(functions)
     }
 
-    fn plugin_limits(&mut self, node: &Node) -> Option<PluginLimits> {
+    pub(crate) fn plugin_limits(&mut self, node: &Node) -> Option<PluginLimits> {
         let mut f = self.fields(node, "a tool's `limits`")?;
         let limits = PluginLimits {
             memory: self.optional(f.take("memory"), Self::unit),

@@ -29,7 +29,8 @@
 //! knowledge:
 //!   - name: handbook                            # the model gets the tool `search_handbook`
 //!     sources: ["../docs/**/*.md"]              # without it, what `puna knowledge add` put there
-//!     size: 200
+//!     split: { by: markdown, size: 200, overlap: 20 }
+//!     rerank: late_interaction
 //!     results: 5
 //!     budget: 1000
 //! memory: { conversation: true, history: drop_oldest_turns }
@@ -96,10 +97,14 @@ pub fn value_of_yaml(text: &str, name: &str) -> Result<serde_json::Value, Diagno
     decode::value(text, name)
 }
 pub use grants::{DatabaseRule, FolderRule, Grant, HttpRule, SecretRule};
+pub use knowledge::{
+    KnowledgeMode, KnowledgeSpec, MAX_REWRITES, PackSpec, RerankSpec, RetrieverSpec, SplitKind, SplitSpec,
+    SplitUnit, is_address,
+};
 pub use spec::{
-    AgentLimits, AgentSpec, CompanionPolicy, FactScope, FactSearch, HistoryPolicy, KnowledgeMode,
-    KnowledgeSpec, LongTermSpec, MAX_NAME_CHARS, MemorySpec, ModelSpec, OutputSpec, PluginLimits, PluginSpec,
-    SchemaSpec, SummaryFallback, SummarySpec, Version,
+    AgentLimits, AgentSpec, CompanionPolicy, FactScope, FactSearch, HistoryPolicy, LongTermSpec,
+    MAX_NAME_CHARS, MemorySpec, ModelSpec, OutputSpec, PluginLimits, PluginSpec, SchemaSpec, SummaryFallback,
+    SummarySpec, Version,
 };
 pub use units::{ByteSize, Span};
 

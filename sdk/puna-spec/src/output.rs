@@ -18,6 +18,7 @@ impl Decoder<'_> {
         let output = OutputSpec {
             schema: self.optional(f.take("schema"), Self::output_schema),
             repairs: self.optional(f.take("repairs"), |d, n| d.parsed(n, "a whole number, 0 for none")),
+            citations: self.optional(f.take("citations"), Self::boolean).unwrap_or(default.citations),
             stream: self.optional(f.take("stream"), Self::boolean).unwrap_or(default.stream),
             show_tools: self.optional(f.take("show_tools"), Self::boolean).unwrap_or(default.show_tools),
         };

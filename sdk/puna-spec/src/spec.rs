@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::{ByteSize, Diagnostics, Grant, Span, decode, environment};
+use crate::{ByteSize, Diagnostics, Grant, KnowledgeSpec, Span, decode, environment};
 
 /// Longest name of an agent or a function, in characters: it is part of keys, file names and prompts.
 pub const MAX_NAME_CHARS: usize = 64;
@@ -232,61 +232,6 @@ pub struct PluginLimits {
     pub sql_rows: Option<NonZeroU32>,
 }
 
-/// What a knowledge base's name looks like: with `search_` in front it is a tool's.
-const KNOWLEDGE_PATTERN: &str = "^[A-Za-z0-9_-]{1,57}$";
-
-/// A knowledge base that the model searches.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct KnowledgeSpec {
-    /// Its name: letters, digits, `-` and `_`. It is the one that `puna knowledge` shows.
-    #[schemars(regex(pattern = KNOWLEDGE_PATTERN))]
-    pub name: String,
-    /// What it has, for the model to know when to search it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub description: Option<String>,
-    /// Files, folders and patterns such as `docs/**/*.md`, brought up to date when the agent starts; a relative one begins at
-    /// this file's folder. Without any, what `puna knowledge add` put there is searched.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(inner(length(min = 1)))]
-    pub sources: Vec<PathBuf>,
-    /// Components of plugins whose loaders read files that are read otherwise or not at all, by their endings; a relative
-    /// path starts at this file's folder. A loader is granted nothing but the file.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(inner(length(min = 1)))]
-    pub loaders: Vec<PathBuf>,
-    /// The embedding model's folder; a relative path starts at this file's folder. Without it, all-MiniLM-L6-v2.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1))]
-    pub model: Option<PathBuf>,
-    /// Most tokens of a chunk; without it, what the knowledge base has, 200 at first.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub size: Option<NonZeroU32>,
-    /// What is compared; without it, meaning and words.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub mode: Option<KnowledgeMode>,
-    /// How many passages a search gives; without it, 5.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(max = 100))]
-    pub results: Option<NonZeroU32>,
-    /// Most tokens of all passages of a search together, counted as the embedding model does; without it, 1000. What does
-    /// not fit is left out, and the model is told.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub budget: Option<NonZeroU32>,
-}
-
-/// What a search compares.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum KnowledgeMode {
-    /// Meaning and words, fused by their ranks.
-    Hybrid,
-    /// Meaning.
-    Vector,
-    /// Words.
-    Keyword,
-}
-
 /// What is remembered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -433,6 +378,9 @@ pub struct OutputSpec {
     /// How often the model is asked again, with the reason, when its answer does not satisfy the schema; without it, 2.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub repairs: Option<u32>,
+    /// Hold what an answer cites and quotes against the passages that searches gave, and show what does not hold; only where
+    /// there is `knowledge`.
+    pub citations: bool,
     /// Show the answer as it comes; otherwise once it is complete.
     pub stream: bool,
     /// Show tool calls and their results on standard error.
@@ -441,7 +389,7 @@ pub struct OutputSpec {
 
 impl Default for OutputSpec {
     fn default() -> Self {
-        Self { schema: None, repairs: None, stream: true, show_tools: true }
+        Self { schema: None, repairs: None, citations: true, stream: true, show_tools: true }
     }
 }
 
@@ -496,11 +444,7 @@ impl AgentSpec {
             tool.plugin = folder.join(&tool.plugin);
             tool.grants.iter_mut().for_each(|grant| grant.resolve(folder));
         }
-        for knowledge in &mut spec.knowledge {
-            let paths =
-                knowledge.sources.iter_mut().chain(&mut knowledge.loaders).chain(&mut knowledge.model);
-            paths.for_each(|path| *path = folder.join(&*path));
-        }
+        spec.knowledge.iter_mut().for_each(|knowledge| knowledge.resolve(folder));
         Ok(spec)
     }
 

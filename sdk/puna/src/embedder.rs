@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use puna_core::{ErrorKind, Result};
+use puna_core::Result;
 use puna_export::{Progress, Weights};
 use puna_inference::{
     EncoderOptions, OnnxEmbedder, Runtime,
@@ -27,8 +27,8 @@ pub fn default_embedder_folder(progress: &(dyn Fn(SetupProgress) + Sync)) -> Res
     let options = puna_export::EncoderOptions { weights: Weights::Fp32 };
     let written = |step: Progress| progress(SetupProgress::Bytes { done: step.done, total: step.total });
     match puna_export::export_encoder(&checkpoint, &out, options, &written) {
-        // Another process was faster.
-        Err(error) if error.kind() == ErrorKind::Conflict && out.is_dir() => Ok(out),
+        // Somebody else was faster: it is there as a whole or not at all.
+        Err(_) if out.is_dir() => Ok(out),
         other => other.map(|_| out),
     }
 }

@@ -1,31 +1,25 @@
-//! A knowledge base as a tool: the model asks, and gets numbered sources.
+//! A knowledge base as a tool: the model asks, and gets numbered sources, against which its answer is checked.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    collections::VecDeque,
+    num::NonZeroU32,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use async_trait::async_trait;
 use puna_core::{
-    Embedder, Error, ErrorKind, Result, Retriever, Tool, ToolContext, ToolError, ToolErrorKind, ToolSchema,
+    AnswerCheck, CitationCheck, Error, ErrorKind, Hit, Result, Retriever, Span, Tool, ToolContext, ToolError,
+    ToolErrorKind, ToolOutcome, ToolResult, ToolSchema,
 };
-use puna_inference::{EncoderOptions, OnnxEmbedder, Runtime};
-use puna_knowledge::{
-    BaseOptions, BaseRetriever, IngestOptions, KnowledgeBase, Measure, PackPolicy, SearchMode, SearchOptions,
-    SplitOptions, TokenMeasure, find_files, load_files, pack,
-};
-use puna_spec::{KnowledgeMode, KnowledgeSpec};
+use puna_knowledge::{Measure, PackPolicy, Source, check_citations, pack, rewrite_question};
 use schemars::JsonSchema;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
 
-use crate::{SetupProgress, Stack, stack::blocking};
+use crate::plugin_setup::LateModel;
 
-/// The namespace of agents' knowledge bases, which is the one that `puna knowledge` uses.
-const NAMESPACE: &str = "default";
-
-/// Passages of a search.
-const RESULTS: u32 = 5;
-
-/// Tokens of all passages of a search together: a quarter of a small model's context.
-const BUDGET: u32 = 1000;
+/// Turns whose numbers are remembered: those that are under way, many times over.
+const TURNS: usize = 1_024;
 
 /// What the model asks.
 #[derive(Deserialize, JsonSchema)]
@@ -34,26 +28,83 @@ struct Question {
     query: String,
 }
 
+/// How a [`SearchTool`] searches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SearchToolOptions {
+    /// Most passages.
+    pub results: usize,
+    /// Most units of all passages together.
+    pub budget: usize,
+    /// What becomes of passages that do not fit.
+    pub pack: PackPolicy,
+}
+
+/// 5 passages of together 1000 tokens: a quarter of a small model's context.
+impl Default for SearchToolOptions {
+    fn default() -> Self {
+        Self { results: 5, budget: 1000, pack: PackPolicy::CutLast }
+    }
+}
+
 /// A tool that searches with a retriever and gives numbered sources, as many as fit.
 pub struct SearchTool {
     schema: ToolSchema,
     retriever: Arc<dyn Retriever>,
     measure: Arc<dyn Measure>,
-    results: usize,
-    budget: usize,
+    options: SearchToolOptions,
+    numbers: SourceNumbers,
+    /// Who puts a question in other words, and in how many.
+    rewrites: Option<(LateModel, NonZeroU32)>,
+}
+
+/// A source as the model is shown it.
+#[derive(Serialize, Deserialize)]
+struct Shown {
+    number: usize,
+    document: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    title: Option<Value>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    span: Option<(u64, u64)>,
+    text: String,
 }
 
 impl SearchTool {
-    /// The tool `name`, which finds at most `results` passages of together at most `budget` units of `measure`.
+    /// The tool `name`. `measure` counts what its options' budget is of.
     pub fn new(
         name: impl Into<String>,
         description: impl Into<String>,
         retriever: Arc<dyn Retriever>,
         measure: Arc<dyn Measure>,
-        results: usize,
-        budget: usize,
+        options: SearchToolOptions,
     ) -> Self {
-        Self { schema: ToolSchema::of::<Question>(name, description), retriever, measure, results, budget }
+        let schema = ToolSchema::of::<Question>(name, description);
+        Self { schema, retriever, measure, options, numbers: SourceNumbers::default(), rewrites: None }
+    }
+
+    /// Numbers its sources together with the other tools that have these numbers, so that within a turn none stands for two.
+    #[must_use]
+    pub fn numbered(mut self, numbers: SourceNumbers) -> Self {
+        self.numbers = numbers;
+        self
+    }
+
+    pub(crate) fn rewriting(mut self, rewrites: Option<(LateModel, NonZeroU32)>) -> Self {
+        self.rewrites = rewrites;
+        self
+    }
+
+    /// The question in other words. A search is worth more than its rewrites: where they fail, it goes on without.
+    async fn queries(&self, query: &str, context: &ToolContext) -> (Vec<String>, Option<Error>) {
+        let Some((model, count)) = &self.rewrites else { return (Vec::new(), None) };
+        let written = async {
+            let count = count.get() as usize;
+            rewrite_question(&*model.model()?, query, count, context.cancel.clone()).await
+        };
+        match written.await {
+            Ok(queries) => (queries, None),
+            Err(error) => (Vec::new(), Some(error)),
+        }
     }
 }
 
@@ -63,109 +114,119 @@ impl Tool for SearchTool {
         &self.schema
     }
 
-    async fn call(&self, arguments: Value, _: &ToolContext) -> Result<Value, ToolError> {
+    async fn call(&self, arguments: Value, context: &ToolContext) -> Result<Value, ToolError> {
         let Question { query } = serde_json::from_value(arguments)
             .map_err(|error| ToolError::new(ToolErrorKind::InvalidInput, error.to_string()))?;
-        let failed = |error: Error| {
-            let kind = match error.kind() {
-                ErrorKind::InvalidInput => ToolErrorKind::InvalidInput,
-                ErrorKind::NotFound => ToolErrorKind::NotFound,
-                ErrorKind::ResourceExhausted | ErrorKind::Unavailable => ToolErrorKind::Unavailable,
-                _ => ToolErrorKind::Internal,
-            };
-            ToolError::new(kind, error.to_string())
-        };
-        let page = self.retriever.retrieve(&query, self.results, &Value::Null, None).await.map_err(failed)?;
-        let packed = pack(&page.hits, self.budget, &*self.measure, PackPolicy::CutLast).map_err(failed)?;
-        let sources: Vec<Value> = packed
+        let (queries, unwritten) = self.queries(&query, context).await;
+        let options = if queries.is_empty() { Value::Null } else { json!({ "queries": queries }) };
+        let page = self.retriever.retrieve(&query, self.options.results, &options, None);
+        let page = page.await.map_err(failed)?;
+        let packed =
+            pack(&page.hits, self.options.budget, &*self.measure, self.options.pack).map_err(failed)?;
+        let before = self.numbers.take(context, packed.sources.len());
+        let sources: Vec<Shown> = packed
             .sources
-            .iter()
-            .map(|source| {
-                let mut shown = json!({ "number": source.number, "document": source.hit.document });
-                if let Some(title) = source.hit.metadata.get("title") {
-                    shown["title"] = title.clone();
-                }
-                if let Some(span) = source.hit.span {
-                    shown["span"] = json!([span.start, span.end]);
-                }
-                shown["text"] = source.hit.text.clone().into();
-                shown
+            .into_iter()
+            .map(|Source { number, mut hit }| Shown {
+                number: before + number,
+                title: hit.metadata.shift_remove("title"),
+                document: hit.document,
+                span: hit.span.map(|span| (span.start, span.end)),
+                text: hit.text,
             })
             .collect();
         let mut found = json!({ "sources": sources });
         if packed.left_out > 0 {
             found["left_out"] = packed.left_out.into();
         }
+        if !queries.is_empty() {
+            found["also_searched"] = queries.into();
+        }
+        if let Some(error) = unwritten {
+            found["not_rewritten"] = error.to_string().into();
+        }
         Ok(found)
     }
 }
 
-impl Stack {
-    /// Opens a knowledge base as an agent's file describes it, and brings it up to date with its sources.
-    ///
-    /// # Errors
-    /// [`NotFound`](ErrorKind::NotFound) for a source that names no file, and for a base without sources that is not there;
-    /// those of the embedding model and the store. A file that cannot be read is told and left out.
-    pub async fn knowledge_base(&self, spec: &KnowledgeSpec) -> Result<KnowledgeBase> {
-        let embedder = self.embedder_of(spec.model.as_deref()).await?;
-        let split = spec.size.map(|size| {
-            let (size, default) = (size.get() as usize, SplitOptions::default());
-            SplitOptions { size, overlap: default.overlap.min(size / 2), ..default }
-        });
-        let options = BaseOptions { split, ..BaseOptions::default() };
-        let knowledge = self.knowledge()?;
-        if spec.sources.is_empty() {
-            return knowledge.open_existing(NAMESPACE, &spec.name, &options, embedder).await;
-        }
-        // What is missing is told before anything is made.
-        let mut sources = Vec::new();
-        for source in &spec.sources {
-            let source = source.display().to_string();
-            sources.push((find_files(&source)?, source));
-        }
-        let loaders = self.loaders(&spec.loaders).await?;
-        let base = knowledge.open(NAMESPACE, &spec.name, &options, embedder).await?;
-        for (files, source) in sources {
-            let options = IngestOptions { source, prune: true, ..IngestOptions::default() };
-            let report = base.ingest(load_files(files, loaders.clone()), &options, &|_| ()).await?;
-            for failed in report.failed {
-                self.told(SetupProgress::Line(format!("knowledge base `{}`: {}", spec.name, failed.message)));
-            }
-        }
-        Ok(base)
-    }
+fn failed(error: Error) -> ToolError {
+    let kind = match error.kind() {
+        ErrorKind::InvalidInput => ToolErrorKind::InvalidInput,
+        ErrorKind::NotFound => ToolErrorKind::NotFound,
+        ErrorKind::ResourceExhausted | ErrorKind::Unavailable => ToolErrorKind::Unavailable,
+        _ => ToolErrorKind::Internal,
+    };
+    ToolError::new(kind, error.to_string())
+}
 
-    /// The tool with which an agent searches a knowledge base.
-    pub(crate) async fn search_tool(&self, spec: &KnowledgeSpec) -> Result<Arc<dyn Tool>> {
-        let base = self.knowledge_base(spec).await?;
-        let mode = match spec.mode {
-            None | Some(KnowledgeMode::Hybrid) => SearchMode::Hybrid,
-            Some(KnowledgeMode::Vector) => SearchMode::Vector,
-            Some(KnowledgeMode::Keyword) => SearchMode::Keyword,
-        };
-        let what = spec.description.as_deref().unwrap_or(&spec.name);
-        let description =
-            format!("Search the knowledge base: {what} Gives numbered sources; say which you use, as [1].");
-        let measure = Arc::new(TokenMeasure::new(base.embedder()));
-        let options = SearchOptions { mode, ..SearchOptions::default() };
-        Ok(Arc::new(SearchTool::new(
-            format!("search_{}", spec.name),
-            description,
-            Arc::new(BaseRetriever { base, options, reranker: None }),
-            measure,
-            spec.results.map_or(RESULTS, |results| results.get()) as usize,
-            spec.budget.map_or(BUDGET, |budget| budget.get()) as usize,
-        )))
-    }
+/// The numbers of a turn's sources, counted over all its searches. Clones share them. In a turn that another process began
+/// they start again at 1.
+#[derive(Clone, Default)]
+pub struct SourceNumbers(Arc<Mutex<VecDeque<Turn>>>);
 
-    async fn embedder_of(&self, folder: Option<&Path>) -> Result<Arc<dyn Embedder>> {
-        let (stack, folder) = (self.clone(), folder.map(Path::to_owned));
-        blocking(move || {
-            let Some(folder) = folder else { return stack.embedder() };
-            let runtime = Runtime::get(&|step| stack.told(step.into()))?;
-            Ok(Arc::new(OnnxEmbedder::load(&runtime, &folder, &EncoderOptions::default())?)
-                as Arc<dyn Embedder>)
+struct Turn {
+    session: String,
+    turn: String,
+    taken: usize,
+}
+
+impl SourceNumbers {
+    /// Takes the next `count` numbers of a call's turn, and gives the one before the first of them.
+    fn take(&self, context: &ToolContext, count: usize) -> usize {
+        if context.turn.is_empty() {
+            return 0;
+        }
+        // Nothing in here panics.
+        let mut turns = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let known =
+            turns.iter_mut().rev().find(|turn| turn.turn == context.turn && turn.session == context.session);
+        if let Some(turn) = known {
+            turn.taken += count;
+            return turn.taken - count;
+        }
+        if turns.len() == TURNS {
+            turns.pop_front();
+        }
+        let (session, turn) = (context.session.clone(), context.turn.clone());
+        turns.push_back(Turn { session, turn, taken: count });
+        0
+    }
+}
+
+/// Holds answers against the sources that search tools gave.
+pub(crate) struct SourceCheck {
+    /// The names of the tools.
+    pub(crate) tools: Vec<String>,
+}
+
+impl SourceCheck {
+    fn sources(&self, result: &ToolResult) -> Vec<Source> {
+        let ToolOutcome::Success { value } = &result.outcome else { return Vec::new() };
+        if !self.tools.contains(&result.name) {
+            return Vec::new();
+        }
+        let shown = value["sources"].as_array().into_iter().flatten();
+        let read = shown.filter_map(|shown| Shown::deserialize(shown).ok());
+        read.map(|Shown { number, document, span, text, .. }| {
+            let span = span.map(|(start, end)| Span { start, end });
+            Source { number, hit: Hit { document, text, span, score: 0.0, metadata: Map::new() } }
         })
-        .await
+        .collect()
+    }
+}
+
+impl AnswerCheck for SourceCheck {
+    fn check(&self, answer: &str, turn: &[&ToolResult], before: &[&ToolResult]) -> Option<CitationCheck> {
+        let mut sources: Vec<Source> = turn.iter().flat_map(|result| self.sources(result)).collect();
+        // What a turn before was given is cited by its number where this turn has no source of that number.
+        for result in before.iter().rev() {
+            let older = self.sources(result);
+            let new = |source: &Source| sources.iter().all(|known| known.number != source.number);
+            let older: Vec<Source> = older.into_iter().filter(new).collect();
+            sources.extend(older);
+        }
+        let check = check_citations(answer, &sources);
+        let searched = turn.iter().any(|result| self.tools.contains(&result.name));
+        (searched || !check.markers.is_empty()).then_some(check)
     }
 }

@@ -41,17 +41,19 @@ mod consent;
 mod doctor;
 mod embedder;
 mod function_tool;
+mod knowledge_base;
 mod knowledge_tool;
 mod output;
 mod plugin_setup;
 mod setup;
+mod sources;
 mod stack;
 
 pub use consent::{Consent, ConsentState, Lending};
 pub use doctor::{AgentReport, Doctor, Finding, Folder, Machine, StoreReport, doctor};
 pub use embedder::{default_embedder, default_embedder_folder};
 pub use function_tool::tool;
-pub use knowledge_tool::SearchTool;
+pub use knowledge_tool::{SearchTool, SearchToolOptions, SourceNumbers};
 pub use output::{check_output, read_schema};
 pub use plugin_setup::{check_plugins, grants};
 pub use puna_agent::{
@@ -65,9 +67,10 @@ pub use puna_memory as memory;
 pub use puna_memory::{Branch, Conversations};
 pub use puna_plugins as plugins;
 pub use puna_spec::{
-    AgentSpec, ByteSize, Grant, KnowledgeMode, KnowledgeSpec, OutputSpec, SchemaSpec, Span as Duration,
-    value_of_yaml,
+    AgentSpec, ByteSize, Grant, KnowledgeMode, KnowledgeSpec, OutputSpec, PackSpec, RerankSpec,
+    RetrieverSpec, SchemaSpec, Span as Duration, SplitKind, SplitSpec, SplitUnit, value_of_yaml,
 };
 pub use puna_store as store;
 pub use setup::SetupProgress;
+pub use sources::{MAX_PAGE_BYTES, MAX_REDIRECTS, Sources, documents};
 pub use stack::{AgentBuilder, Stack, StackBuilder};

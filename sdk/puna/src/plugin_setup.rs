@@ -20,7 +20,7 @@ use puna_spec::{AgentSpec, Grant, PluginLimits, PluginSpec};
 use puna_store::{Batch, MAX_VALUE_BYTES, Store};
 use tokio::sync::Mutex;
 
-use crate::{Stack, consent::AskConsent, stack::blocking};
+use crate::{Stack, consent::AskConsent, knowledge_base::retriever_name, stack::blocking};
 
 /// Where plugins keep keys and values: `length of space (2) | space | key | 0 | piece (2)`, big-endian.
 const NAMESPACE: &str = "plugin";
@@ -33,6 +33,15 @@ const SCAN_ENTRIES: usize = 1_000;
 pub(crate) struct LateModel(Arc<OnceLock<Arc<dyn Model>>>);
 
 impl LateModel {
+    /// The model.
+    ///
+    /// # Errors
+    /// [`Unavailable`](ErrorKind::Unavailable) where there is none yet.
+    pub(crate) fn model(&self) -> Result<Arc<dyn Model>> {
+        let model = self.0.get().map(Arc::clone);
+        model.ok_or_else(|| Error::new(ErrorKind::Unavailable, "no language model is loaded"))
+    }
+
     /// The model is there.
     pub(crate) fn set(&self, model: &Arc<dyn Model>) {
         // A second one would be the same.
@@ -43,8 +52,7 @@ impl LateModel {
 #[async_trait]
 impl Generator for LateModel {
     async fn generate(&self, instructions: Option<&str>, prompt: &str, max_tokens: u32) -> Result<String> {
-        let model =
-            self.0.get().ok_or_else(|| Error::new(ErrorKind::Unavailable, "no language model is loaded"))?;
+        let model = self.model()?;
         let messages = instructions.map(Message::system).into_iter().chain([Message::user(prompt)]).collect();
         let options = GenerateOptions { max_tokens: Some(max_tokens), ..GenerateOptions::default() };
         let mut stream = model.generate(GenerateRequest { messages, options, ..Default::default() }).await?;
@@ -222,7 +230,7 @@ impl Stack {
         consent: Option<&AskConsent>,
     ) -> Result<ReadyPlugin> {
         let plugin = self.plugins().load(&spec.plugin).await?;
-        self.check_consent(spec, agent, plugin.inspection(), consent).await?;
+        self.check_consent(&spec.grants, agent, plugin.inspection(), consent).await?;
         let name = plugin.manifest().name.clone();
         let of_plugin = |error: Error| error.context(format!("plugin `{name}`"));
         let grants = grants(&spec.grants).map_err(of_plugin)?;
@@ -347,16 +355,25 @@ fn check_functions(spec: &PluginSpec, inspection: &Inspection) -> Result<()> {
 /// A component that is missing or not sound, a function that a plugin does not have.
 pub fn check_plugins(spec: &AgentSpec) -> Result<Vec<String>> {
     let mut warnings = Vec::new();
-    for tool in &spec.tools {
-        let inspection = puna_plugins::inspect_file(&tool.plugin)?;
-        check_functions(tool, &inspection)?;
-        let given = grants(&tool.grants)?;
+    let mut warn = |inspection: &Inspection, given: &[Grant]| -> Result<()> {
+        let given = grants(given)?;
         for (grant, ask) in inspection.manifest.asks.iter().filter(|(grant, _)| !given.has(**grant)) {
             warnings.push(format!(
                 "plugin `{}` asks for `{grant}` ({}) and is not granted it",
                 inspection.manifest.name, ask.reason
             ));
         }
+        Ok(())
+    };
+    for tool in &spec.tools {
+        let inspection = puna_plugins::inspect_file(&tool.plugin)?;
+        check_functions(tool, &inspection)?;
+        warn(&inspection, &tool.grants)?;
+    }
+    for retriever in spec.knowledge.iter().flat_map(|knowledge| &knowledge.retrievers) {
+        let inspection = puna_plugins::inspect_file(&retriever.plugin)?;
+        retriever_name(retriever, &inspection.manifest.retrievers)?;
+        warn(&inspection, &retriever.grants)?;
     }
     Ok(warnings)
 }

@@ -7,9 +7,11 @@ use std::{
 
 use puna_agent::{Agent, AgentOptions, HistoryPolicy, Limits, SessionLocks, SummaryFallback, SummaryOptions};
 use puna_core::{
-    Embedder, Error, ErrorKind, Journal, Memory, Model, Result, SessionSummary, Tool, ToolSchema,
+    AnswerCheck, Error, ErrorKind, Journal, Memory, Model, Result, SessionSummary, Tool, ToolSchema,
 };
-use puna_inference::{CompanionUse, EncoderOptions, FolderOptions, LoadOptions, OnnxModel, provision};
+use puna_inference::{
+    CompanionUse, EncoderOptions, FolderOptions, LoadOptions, OnnxEmbedder, OnnxModel, provision,
+};
 use puna_knowledge::Knowledge;
 use puna_memory::{
     Conversations, EphemeralJournal, Facts, Forget, Forgotten, LongTermMemory, LongTermOptions, MemoryScope,
@@ -18,7 +20,10 @@ use puna_plugins::{HostOptions, PluginHost};
 use puna_spec::{AgentSpec, CompanionPolicy, FactSearch, ModelSpec};
 use puna_store::{SledStore, StoreOptions};
 
-use crate::{SetupProgress, consent::AskConsent, output, plugin_setup::LateModel};
+use crate::{
+    SetupProgress, SourceNumbers, consent::AskConsent, knowledge_tool::SourceCheck, output,
+    plugin_setup::LateModel,
+};
 
 /// The environment variable that names the data folder.
 pub(crate) const DATA_VARIABLE: &str = "PUNA_DATA_DIR";
@@ -47,7 +52,7 @@ struct Inner {
     /// Loaded models: agents with the same model and settings share one.
     models: Mutex<HashMap<(PathBuf, LoadOptions), Arc<OnnxModel>>>,
     /// The default embedding model, once it is loaded.
-    embedder: Mutex<Option<Arc<dyn Embedder>>>,
+    embedder: Mutex<Option<Arc<OnnxEmbedder>>>,
     ephemeral: Arc<EphemeralJournal>,
 }
 
@@ -322,7 +327,7 @@ impl Stack {
     ///
     /// # Errors
     /// Those of [`default_embedder`](crate::default_embedder).
-    pub fn embedder(&self) -> Result<Arc<dyn Embedder>> {
+    pub fn embedder(&self) -> Result<Arc<OnnxEmbedder>> {
         let mut embedder = self.0.embedder.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(loaded) = &*embedder {
             return Ok(Arc::clone(loaded));
@@ -403,8 +408,12 @@ impl AgentBuilder {
             plugin_tools.extend(stack.plugin_tools(plugin, &spec.name, &late_model, consent.as_ref()).await?);
         }
         plugin_tools.append(&mut tools);
+        let (mut searches, numbers) = (Vec::new(), SourceNumbers::default());
         for knowledge in &spec.knowledge {
-            plugin_tools.push(stack.search_tool(knowledge).await?);
+            let tool =
+                stack.search_tool(knowledge, &spec.name, &late_model, &numbers, consent.as_ref()).await?;
+            searches.push(tool.schema().name.clone());
+            plugin_tools.push(tool);
         }
         // A file's path is as good a name as any.
         let adapter = spec.model.adapter.as_ref().map(|file| file.display().to_string());
@@ -455,6 +464,8 @@ impl AgentBuilder {
         options.instructions = spec.instructions;
         options.adapter = adapter;
         options.memory = memory;
+        options.answer_check = (spec.output.citations && !searches.is_empty())
+            .then(|| Arc::new(SourceCheck { tools: searches }) as Arc<dyn AnswerCheck>);
         options.tools = plugin_tools;
         options.tool_choice = spec.tool_choice;
         options.parallel_tool_calls = spec.parallel_tool_calls;

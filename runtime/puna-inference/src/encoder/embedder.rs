@@ -81,6 +81,23 @@ impl OnnxEmbedder {
         Ok(read.into_iter().map(|read| self.embedding(read)).collect())
     }
 
+    /// The vectors of each text's tokens, scaled to a length of 1 and one behind the other: `[tokens, token_width]`.
+    pub(super) async fn token_vectors(&self, texts: &[String], question: bool) -> Result<Vec<Vec<f32>>> {
+        let prompt = if question { &self.folder.query_prompt } else { &self.folder.document_prompt };
+        let read = self.handle.read_tokens(prompt, texts).await?;
+        let whole = |read: Read| {
+            let mut tokens: Vec<f32> = read.parts.into_iter().flat_map(|(tokens, _)| tokens).collect();
+            tokens.chunks_exact_mut(self.handle.token_width).for_each(normalise);
+            tokens
+        };
+        Ok(read.into_iter().map(whole).collect())
+    }
+
+    /// Numbers of a token's vector.
+    pub(super) fn token_width(&self) -> usize {
+        self.handle.token_width
+    }
+
     /// The parts' vectors averaged, each by its tokens.
     fn embedding(&self, read: Read) -> Embedding {
         let tokens = read.parts.iter().map(|(_, tokens)| tokens).sum();

@@ -3,6 +3,7 @@
 mod classifier;
 mod embedder;
 mod fingerprint;
+mod late_interaction;
 mod pooling;
 mod queue;
 mod reranker;
@@ -15,6 +16,7 @@ use serde::Serialize;
 pub use self::{
     classifier::OnnxClassifier,
     embedder::{Embedding, OnnxEmbedder},
+    late_interaction::LateInteraction,
     reranker::OnnxReranker,
 };
 

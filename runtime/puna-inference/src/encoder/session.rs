@@ -40,7 +40,7 @@ pub(super) struct EncoderSession {
     /// Whether the tokens of a prompt are left out when tokens are pooled.
     leaves_prompt_out: bool,
     /// Numbers of one of the output's vectors.
-    inner: usize,
+    pub(super) inner: usize,
     /// Numbers of a text's vector.
     pub(super) width: usize,
     padding: i64,
@@ -174,8 +174,14 @@ impl EncoderSession {
         Ok(inputs)
     }
 
-    /// A vector for each text of a batch.
-    pub(super) fn run(&mut self, batch: &[&Encoded]) -> Result<Vec<Vec<f32>>> {
+    /// A vector for each text of a batch; with `tokens`, those of its tokens one behind the other.
+    pub(super) fn run(&mut self, batch: &[&Encoded], tokens: bool) -> Result<Vec<Vec<f32>>> {
+        if tokens && self.given == Given::Whole {
+            return Err(Error::invalid_input(format!(
+                "the model gives `{}` and no vectors of tokens; take an export that gives `last_hidden_state`",
+                self.output
+            )));
+        }
         let longest = longest(batch);
         let inputs = self.inputs(batch)?;
         let outputs = self.session.run(inputs).map_err(failed("run the model"))?;
@@ -193,6 +199,7 @@ impl EncoderSession {
         let of_text = values.chunks_exact(rows * self.inner).zip(batch);
         Ok(of_text
             .map(|(values, text)| match &self.given {
+                _ if tokens => values[..text.ids.len() * self.inner].to_vec(),
                 Given::Tokens(ways) => {
                     let left_out = if self.leaves_prompt_out { text.prompt } else { 0 };
                     pool(&values[..text.ids.len() * self.inner], self.inner, left_out, ways)

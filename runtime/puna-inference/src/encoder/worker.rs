@@ -41,6 +41,8 @@ struct Job {
     query: Option<String>,
     prompt: String,
     texts: Vec<String>,
+    /// Whether the vectors of a part's tokens are wanted, one behind the other, rather than the part's own.
+    tokens: bool,
     reply: oneshot::Sender<Result<Vec<Read>>>,
 }
 
@@ -65,6 +67,8 @@ pub(super) struct Handle {
     shared: Arc<Shared>,
     /// Numbers of a text's vector.
     pub(super) width: usize,
+    /// Numbers of a token's vector, where the graph gives those.
+    pub(super) token_width: usize,
 }
 
 impl Drop for Handle {
@@ -91,7 +95,7 @@ impl Handle {
         if limit < 8 {
             return Err(Error::invalid_input(format!("`max_tokens` is `{limit}`; it must be at least 8")));
         }
-        let width = session.width;
+        let (width, token_width) = (session.width, session.inner);
         let shared = Arc::new(Shared {
             queue: Queue::new(options.queue),
             batches: AtomicU64::new(0),
@@ -117,7 +121,7 @@ impl Handle {
                 }
             })
             .map_err(|error| Error::internal("cannot start the encoder's thread").with_source(error))?;
-        Ok(Self { shared, width })
+        Ok(Self { shared, width, token_width })
     }
 
     /// Reads texts, each behind the query or the prompt where there is one. Dropping the future stops it: in the queue
@@ -127,6 +131,24 @@ impl Handle {
         query: Option<&str>,
         prompt: &str,
         texts: &[String],
+    ) -> Result<Vec<Read>> {
+        self.read_as(query, prompt, texts, false).await
+    }
+
+    /// As [`read`](Self::read), but a part's numbers are the vectors of its tokens, one behind the other.
+    ///
+    /// # Errors
+    /// [`InvalidInput`](ErrorKind::InvalidInput) also where the graph gives none.
+    pub(super) async fn read_tokens(&self, prompt: &str, texts: &[String]) -> Result<Vec<Read>> {
+        self.read_as(None, prompt, texts, true).await
+    }
+
+    async fn read_as(
+        &self,
+        query: Option<&str>,
+        prompt: &str,
+        texts: &[String],
+        tokens: bool,
     ) -> Result<Vec<Read>> {
         if let Some(text) =
             query.into_iter().chain(texts.iter().map(String::as_str)).find(|text| text.len() > MAX_TEXT_BYTES)
@@ -140,8 +162,8 @@ impl Handle {
             return Ok(Vec::new());
         }
         let (reply, result) = oneshot::channel();
-        let job =
-            Job { query: query.map(str::to_owned), prompt: prompt.to_owned(), texts: texts.to_vec(), reply };
+        let query = query.map(str::to_owned);
+        let job = Job { query, prompt: prompt.to_owned(), texts: texts.to_vec(), tokens, reply };
         let _place = self.shared.queue.push(job)?;
         result.await.map_err(|_| Error::internal("the encoder's thread has ended; load the model again"))?
     }
@@ -175,7 +197,7 @@ impl Worker {
             for batch in batches(&parts, self.batch_tokens) {
                 job.check_wanted()?;
                 let texts: Vec<&Encoded> = batch.iter().map(|index| parts[*index]).collect();
-                for (index, vector) in batch.iter().zip(self.session.run(&texts)?) {
+                for (index, vector) in batch.iter().zip(self.session.run(&texts, job.tokens)?) {
                     vectors[*index] = vector;
                 }
                 let tokens: usize = texts.iter().map(|text| text.ids.len()).sum();

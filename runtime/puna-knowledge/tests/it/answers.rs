@@ -4,10 +4,10 @@ use std::{collections::HashMap, sync::Arc};
 
 use async_trait::async_trait;
 use proptest::prelude::*;
-use puna_core::{Hit, HitPage, Result, Retriever, Span};
+use puna_core::{Hit, HitPage, Result, Retriever, Span, Verdict};
 use puna_knowledge::{
-    CharacterMeasure, FusedRetriever, Judgements, Measure, PackPolicy, Source, Verdict, WordMeasure,
-    check_citations, pack, score,
+    CharacterMeasure, FusedRetriever, Judgements, Measure, PackPolicy, Source, WordMeasure, check_citations,
+    pack, score,
 };
 use serde_json::{Value, json};
 
@@ -61,7 +61,7 @@ fn markers_and_quotations_are_checked() {
                   Also \"cut in blocks\" [1], and 「라마는 고원에서 노래한다」 [2]. It \"sings all night long\" [1][3, 4].";
     let check = check_citations(answer, &sources);
     let numbers: Vec<(usize, bool)> =
-        check.markers.iter().map(|marker| (marker.number, marker.known)).collect();
+        check.markers.iter().map(|marker| (marker.number, marker.document.is_some())).collect();
     assert_eq!(numbers, [(1, true), (2, true), (1, true), (2, true), (1, true), (3, false), (4, false)]);
     let verdicts: Vec<(&str, &str)> = check
         .quotes
@@ -162,7 +162,8 @@ fn several_retrievers_are_one() {
             let hits = names.iter().map(|name| hit(name, 0, name)).collect();
             (Arc::new(Fixed(hits)) as Arc<dyn Retriever>, Value::Null)
         };
-        let fused = FusedRetriever { retrievers: vec![fixed(&["a", "b", "c"]), fixed(&["d", "b"])] };
+        let fused =
+            FusedRetriever { retrievers: vec![fixed(&["a", "b", "c"]), fixed(&["d", "b"])], reranker: None };
         let page = fused.retrieve("", 10, &Value::Null, None).await.expect("hits");
         let names: Vec<&str> = page.hits.iter().map(|hit| hit.document.as_str()).collect();
         assert_eq!(names, ["b", "a", "d", "c"]);

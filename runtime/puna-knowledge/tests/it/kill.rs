@@ -1,5 +1,5 @@
-//! An ingestion that is killed, again and again: what it acknowledged is there, each document is whole, and the indexes
-//! are what the store has.
+//! An ingestion that is killed, again and again, while it removes documents, writes snapshots and compacts the store: what
+//! it acknowledged is there, each document is whole, and the indexes are what the store has.
 
 use std::{
     collections::BTreeMap,
@@ -11,10 +11,11 @@ use std::{
     time::Duration,
 };
 
-use puna_knowledge::{KnowledgeBase, SearchMode, SearchOptions};
+use puna_knowledge::{BaseOptions, Knowledge, KnowledgeBase, SearchMode, SearchOptions, SplitOptions, Unit};
+use puna_store::{SledStore, StoreOptions};
 use serde_json::json;
 
-use crate::support::{HashEmbedder, add, block_on, check_sound, found, input, open, small};
+use crate::support::{HashEmbedder, add, block_on, check_sound, found, input};
 
 /// How often it is killed; more with `PUNA_KILL_CYCLES`.
 const CYCLES: u64 = 20;
@@ -53,9 +54,16 @@ fn state(rounds: u64) -> BTreeMap<u64, u64> {
     state
 }
 
-async fn base(folder: &Path) -> KnowledgeBase {
+/// The store and the knowledge base in it. Chunks are as large as a user's, so that documents of several pieces are written
+/// in a moment.
+async fn base(folder: &Path) -> (SledStore, KnowledgeBase) {
+    let store = SledStore::open(&folder.join("store"), &StoreOptions::default()).expect("a store");
+    let knowledge = Knowledge::new(Arc::new(store.clone()), Some(folder.join("indexes")));
     let embedder = Arc::new(HashEmbedder { dimension: 24, seed: 1 });
-    open(folder).open("tests", "killed", &small(), embedder).await.expect("it opens after a kill")
+    let split = SplitOptions { unit: Unit::Words, size: 150, overlap: 10, ..SplitOptions::default() };
+    let options = BaseOptions { split: Some(split), ..BaseOptions::default() };
+    let base = knowledge.open("tests", "killed", &options, embedder).await;
+    (store, base.expect("it opens after a kill"))
 }
 
 /// The process that is killed. On its own it has nothing to do.
@@ -64,7 +72,7 @@ fn ingestion() {
     let Some(folder) = std::env::var_os(FOLDER).map(PathBuf::from) else { return };
     let begin: u64 = std::env::var("PUNA_TEST_ROUND").ok().and_then(|text| text.parse().ok()).unwrap_or(1);
     block_on(async {
-        let base = base(&folder).await;
+        let (store, base) = base(&folder).await;
         println!("opened");
         for number in begin.. {
             let (written, removed) = round(number);
@@ -77,6 +85,10 @@ fn ingestion() {
             println!("round {number}");
             if number % 4 == 0 {
                 base.snapshot(true).await.expect("a snapshot");
+            }
+            if number % 5 == 0 {
+                store.compact(|_| {}).await.expect("a compaction");
+                println!("compacted");
             }
         }
     });
@@ -94,13 +106,13 @@ fn spawn(folder: &Path, begin: u64) -> Child {
 fn lines(child: &mut Child) -> impl Iterator<Item = String> + use<> {
     let lines = BufReader::new(child.stdout.take().expect("piped")).lines().map_while(Result::ok);
     lines.filter_map(|line| {
-        ["opened", "round "].iter().find_map(|word| Some(line[line.find(word)?..].to_owned()))
+        ["opened", "round ", "compacted"].iter().find_map(|word| Some(line[line.find(word)?..].to_owned()))
     })
 }
 
 /// Checks a folder after `acknowledged` rounds and perhaps a part of the next.
 async fn check(folder: &Path, acknowledged: u64) {
-    let base = base(folder).await;
+    let (_store, base) = base(folder).await;
     check_sound(&base).await;
     let (before, after) = (state(acknowledged), state(acknowledged + 1));
     let (written, _) = round(acknowledged + 1);
@@ -152,26 +164,26 @@ fn what_is_acknowledged_survives_kills() {
     let cycles =
         std::env::var("PUNA_KILL_CYCLES").ok().map_or(CYCLES, |text| text.parse().expect("a number"));
     let folder = tempfile::tempdir().expect("a folder");
-    let mut acknowledged = 0;
+    let (mut acknowledged, mut compactions) = (0, 0);
     for cycle in 0..cycles {
         let mut child = spawn(folder.path(), acknowledged + 1);
         let mut lines = lines(&mut child);
         // None at all, while it opens, to some.
+        let mut note = |line: &str| match line.strip_prefix("round ").map(str::parse) {
+            Some(Ok(number)) => acknowledged = number,
+            _ => compactions += u64::from(line == "compacted"),
+        };
         for _ in 0..anywhere(cycle, 6) {
-            let line = lines.next().expect("it goes on without end");
-            if let Some(number) = line.strip_prefix("round ") {
-                acknowledged = number.parse().expect("a number");
-            }
+            note(&lines.next().expect("it goes on without end"));
         }
         thread::sleep(Duration::from_micros(anywhere(cycle + 1_000, 120_000)));
         child.kill().expect("it runs");
         child.wait().expect("it is dead");
-        for line in lines {
-            if let Some(number) = line.strip_prefix("round ").and_then(|number| number.parse().ok()) {
-                acknowledged = number;
-            }
-        }
+        lines.for_each(|line| note(&line));
         block_on(check(folder.path(), acknowledged));
     }
-    assert!(acknowledged > cycles / 2, "it hardly wrote: {acknowledged} rounds");
+    assert!(acknowledged > cycles / 2 && compactions > 0, "it hardly wrote: {acknowledged} rounds");
+    println!(
+        "{cycles} kills, {acknowledged} rounds acknowledged, {compactions} compactions: none lost, none torn"
+    );
 }

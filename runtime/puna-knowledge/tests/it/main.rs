@@ -2,6 +2,7 @@
 
 mod answers;
 mod base;
+mod bm25;
 mod kill;
 mod linking;
 mod load;

@@ -1,7 +1,11 @@
 //! Nothing crosses a namespace: no search, filter, list or message.
 
-use std::sync::Arc;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
+use proptest::prelude::*;
 use puna_knowledge::{Filter, Knowledge, KnowledgeBase, SearchMode, SearchOptions};
 use serde_json::json;
 
@@ -134,4 +138,146 @@ fn no_message_or_file_name_tells_of_another() {
             );
         }
     });
+}
+
+/// Something that is done to a base of a namespace.
+#[derive(Clone, Debug)]
+enum Act {
+    Add(Vec<u8>),
+    Remove(u8),
+    RemoveSource,
+    RemoveBase,
+    Search(SearchMode, u8),
+    Read(u8),
+    List,
+    Snapshot,
+    Reembed(u64),
+    Reopen,
+}
+
+fn act() -> impl Strategy<Value = Act> {
+    let mode = prop::sample::select(vec![SearchMode::Hybrid, SearchMode::Vector, SearchMode::Keyword]);
+    prop_oneof![
+        4 => prop::collection::vec(0..8_u8, 1..4).prop_map(Act::Add),
+        2 => (0..8_u8).prop_map(Act::Remove),
+        1 => Just(Act::RemoveSource),
+        1 => Just(Act::RemoveBase),
+        4 => (mode, any::<u8>()).prop_map(|(mode, filter)| Act::Search(mode, filter)),
+        2 => (0..8_u8).prop_map(Act::Read),
+        2 => Just(Act::List),
+        1 => Just(Act::Snapshot),
+        1 => (1..4_u64).prop_map(Act::Reembed),
+        1 => Just(Act::Reopen),
+    ]
+}
+
+/// Its own word, which stands in all that a base holds and in nothing else.
+fn owner(place: (usize, usize)) -> String {
+    format!("owner{}x{}", place.0, place.1)
+}
+
+/// Whether a filter of the others' finds anything, and one that holds of everything finds only one's own.
+fn filter(number: u8, places: &[(usize, usize)]) -> Option<Filter> {
+    let other = json!(owner(places[usize::from(number) % places.len()]));
+    match number % 5 {
+        0 => None,
+        1 => Some(Filter::Eq("owner".to_owned(), other)),
+        2 => Some(Filter::Not(Box::new(Filter::Eq("owner".to_owned(), other)))),
+        3 => Some(Filter::Contains("_id".to_owned(), json!(""))),
+        _ => {
+            Some(Filter::Or(vec![Filter::Exists("_source".to_owned()), Filter::Ne("x".to_owned(), json!(1))]))
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, max_shrink_iters: 200, ..ProptestConfig::default() })]
+
+    /// Whatever is done in whichever order, what a base says is its own, and is what was done to it.
+    #[test]
+    fn nothing_crosses_whatever_is_done(
+        acts in prop::collection::vec(((0..3_usize, 0..2_usize), act()), 1..24),
+    ) {
+        const NAMES: [&str; 3] = ["a", "ab", "user/1"];
+        const BASES: [&str; 2] = ["x", "xy"];
+        let places: Vec<(usize, usize)> = (0..3).flat_map(|n| (0..2).map(move |b| (n, b))).collect();
+        block_on(async {
+            let place = Place::new();
+            let mut knowledge = place.open();
+            let mut model: BTreeMap<(usize, usize), BTreeSet<u8>> = BTreeMap::new();
+            let mut seeds: BTreeMap<(usize, usize), u64> = BTreeMap::new();
+            for (at, act) in acts {
+                let (namespace, name, own) = (NAMES[at.0], BASES[at.1], owner(at));
+                let mut said: Vec<String> = Vec::new();
+                let mut tell = |what: &dyn std::fmt::Debug| said.push(format!("{what:?}"));
+                if let Act::Reopen = act {
+                    drop(knowledge);
+                    knowledge = place.open();
+                    continue;
+                }
+                if let Act::RemoveBase = act {
+                    let known = knowledge.remove(namespace, name).await.expect("it is not open");
+                    assert_eq!(known, model.remove(&at).is_some());
+                    seeds.remove(&at);
+                    continue;
+                }
+                let seed = *seeds.entry(at).or_insert(1);
+                let embedder = |seed| Arc::new(HashEmbedder { seed, ..HashEmbedder::default() });
+                let base = knowledge.open(namespace, name, &small(), embedder(seed)).await.expect("a base");
+                let documents = model.entry(at).or_default();
+                match act {
+                    Act::Add(numbers) => {
+                        let numbers: BTreeSet<u8> = numbers.into_iter().collect();
+                        let inputs = numbers.iter().map(|number| {
+                            let text = format!("The shared words, document {number} of {own}.");
+                            input(&format!("doc{number}"), &text, json!({ "owner": own }))
+                        });
+                        tell(&add(&base, inputs.collect()).await);
+                        documents.extend(numbers);
+                    }
+                    Act::Remove(number) => {
+                        let removed = base.remove(&format!("doc{number}")).await.expect("a removal");
+                        assert_eq!(removed, documents.remove(&number));
+                    }
+                    Act::RemoveSource => {
+                        let removed = base.remove_source("").await.expect("a removal");
+                        assert_eq!(removed, std::mem::take(documents).len());
+                    }
+                    Act::Search(mode, number) => {
+                        let options =
+                            SearchOptions { mode, filter: filter(number, &places), ..SearchOptions::default() };
+                        let query = format!("shared words of {}", owner(places[usize::from(number) % 6]));
+                        tell(&base.search(&query, 500, &options, None).await.expect("a search"));
+                    }
+                    Act::Read(number) => {
+                        let text = base.text(&format!("doc{number}")).await;
+                        assert_eq!(text.is_ok(), documents.contains(&number));
+                        tell(&text);
+                    }
+                    Act::List => {
+                        let listed = knowledge.list(namespace).await.expect("a list");
+                        let names: Vec<&str> = listed.iter().map(|base| base.name.as_str()).collect();
+                        let wanted = places.iter().filter(|(n, b)| *n == at.0 && model.contains_key(&(*n, *b)));
+                        assert_eq!(names, wanted.map(|(_, b)| BASES[*b]).collect::<Vec<_>>());
+                        tell(&(listed, base.stats().await));
+                    }
+                    Act::Snapshot => base.snapshot(true).await.expect("a snapshot"),
+                    Act::Reembed(seed) => {
+                        base.reembed(embedder(seed), &|_| ()).await.expect("embedded again");
+                        seeds.insert(at, seed);
+                    }
+                    Act::RemoveBase | Act::Reopen => unreachable!("done above"),
+                }
+                let listed: Vec<String> = base.documents().iter().map(|record| record.id.clone()).collect();
+                tell(&base.documents());
+                check_sound(&base).await;
+                let wanted: Vec<String> = model[&at].iter().map(|number| format!("doc{number}")).collect();
+                assert_eq!(listed, wanted);
+                for other in places.iter().filter(|other| **other != at) {
+                    let other = owner(*other);
+                    assert!(said.iter().all(|said| !said.contains(&other)), "{own} hears of {other}: {said:?}");
+                }
+            }
+        });
+    }
 }

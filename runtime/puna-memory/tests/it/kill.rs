@@ -1,7 +1,7 @@
 //! What a process was told is there when it is killed: turns, forks, imports and deletions, while the store is compacted.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     io::{BufRead, BufReader},
     path::Path,
     process::{Command, Stdio},
@@ -21,6 +21,13 @@ use crate::{block_on, durable, said};
 
 /// Names the writer's folder; set by the test for the process it kills.
 const FOLDER: &str = "PUNA_TEST_JOURNAL";
+
+/// Names the session in which the writer takes turns.
+const SESSION: &str = "PUNA_TEST_SESSION";
+
+/// Kills of writers that take turns in the same session, before the next ones delete it: each kill costs as much as what
+/// is there, and that does not grow.
+const SESSION_CYCLES: u64 = 10;
 
 /// How often it is killed; more with `PUNA_KILL_CYCLES`.
 const CYCLES: u64 = 12;
@@ -51,33 +58,45 @@ fn large() -> Vec<u8> {
 /// The process that is killed: says what it was told. On its own it has nothing to do.
 #[test]
 fn writer() {
-    let Some(folder) = std::env::var_os(FOLDER) else { return };
+    let (Some(folder), Ok(session)) = (std::env::var_os(FOLDER), std::env::var(SESSION)) else { return };
     block_on(async {
         let store = SledStore::open(Path::new(&folder), &StoreOptions::default()).expect("a store");
         let journal = Conversations::new(Arc::new(store.clone()));
-        let first = journal.sessions().await.expect("a list").len() as u64;
-        let numbers = AtomicU64::new(u64::from(std::process::id()) * 1_000_000 + first);
+        let left = journal.sessions().await.expect("a list");
+        // Names that were not there before, whichever process number comes again.
+        let numbers = AtomicU64::new(now_us());
+        // What the last writer had no time for.
+        for name in left.into_iter().map(|summary| summary.session).filter(|name| *name != session) {
+            assert!(journal.delete(&name).await.expect("a deletion"));
+            println!("deleted {name}");
+        }
         tokio::join!(
-            take_turns(&journal),
-            fork_and_delete(&journal, &numbers),
+            take_turns(&journal, &session),
+            fork_and_delete(&journal, &session, &numbers),
             import_and_delete(&journal, &numbers),
             compact(&store)
         );
     });
 }
 
-async fn take_turns(journal: &Conversations) {
-    let mut next = journal.read("s", 0).await.expect("entries").len() as u64;
+/// Microseconds since 1970.
+fn now_us() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("a clock");
+    u64::try_from(since.as_micros()).expect("not so late")
+}
+
+async fn take_turns(journal: &Conversations, session: &str) {
+    let mut next = journal.read(session, 0).await.expect("entries").len() as u64;
     loop {
-        next = journal.append("s", next, &turn(next)).await.expect("an append");
-        println!("told {next}");
+        next = journal.append(session, next, &turn(next)).await.expect("an append");
+        println!("told {session} {next}");
     }
 }
 
-async fn fork_and_delete(journal: &Conversations, numbers: &AtomicU64) {
+async fn fork_and_delete(journal: &Conversations, session: &str, numbers: &AtomicU64) {
     loop {
         let name = format!("fork-{}", numbers.fetch_add(1, Ordering::Relaxed));
-        match journal.fork("s", None, &name).await {
+        match journal.fork(session, None, &name).await {
             Ok(fork) => println!("forked {name} {}", fork.records),
             // There is no turn yet.
             Err(error) => assert_eq!(error.kind(), ErrorKind::NotFound, "{error}"),
@@ -97,6 +116,7 @@ async fn import_and_delete(journal: &Conversations, numbers: &AtomicU64) {
         println!("forked {name} {LARGE}");
         journal.delete(&name).await.expect("a deletion");
         println!("deleted {name}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
 
@@ -104,14 +124,15 @@ async fn compact(store: &SledStore) {
     loop {
         store.compact(|_| {}).await.expect("a compaction");
         println!("compacted");
-        tokio::time::sleep(Duration::from_millis(30)).await;
+        tokio::time::sleep(Duration::from_millis(150)).await;
     }
 }
 
 /// What a writer said.
 #[derive(Default)]
 struct Told {
-    turns: u64,
+    /// Entries of each session of turns.
+    turns: BTreeMap<String, u64>,
     there: BTreeSet<(String, u64)>,
     gone: BTreeSet<String>,
     compactions: u64,
@@ -121,7 +142,9 @@ impl Told {
     fn note(&mut self, line: &str) {
         let words: Vec<&str> = line.split(' ').collect();
         match words[..] {
-            [.., "told", next] => self.turns = next.parse().expect("a whole line"),
+            [.., "told", session, next] => {
+                self.turns.insert(session.to_owned(), next.parse().expect("a whole line"));
+            }
             [.., "forked", name, records] => {
                 self.there.insert((name.to_owned(), records.parse().expect("a whole line")));
             }
@@ -141,9 +164,11 @@ fn what_was_told_survives_kills() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut told = Told::default();
     for cycle in 0..cycles {
+        let session = format!("turns-{}", cycle / SESSION_CYCLES);
         let mut child = Command::new(std::env::current_exe().expect("this test"))
             .args(["--exact", "kill::writer", "--nocapture"])
             .env(FOLDER, folder.path())
+            .env(SESSION, &session)
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
@@ -157,26 +182,23 @@ fn what_was_told_survives_kills() {
         child.wait().expect("the writer is dead");
         // What it printed before it died counts.
         lines.for_each(|line| told.note(&line));
-        block_on(check(folder.path(), &told));
+        block_on(check(folder.path(), &session, &told));
     }
-    assert!(
-        told.turns >= cycles && !told.gone.is_empty() && told.compactions > 0,
-        "the writers hardly wrote"
-    );
+    let entries: u64 = told.turns.values().sum();
+    assert!(entries >= cycles && !told.gone.is_empty() && told.compactions > 0, "the writers hardly wrote");
     println!(
-        "{cycles} kills, {} entries told, {} sessions built, {} deleted, {} compactions: none lost, none torn",
-        told.turns,
+        "{cycles} kills, {entries} entries told, {} sessions built, {} deleted, {} compactions: none lost, none torn",
         told.there.len(),
         told.gone.len(),
         told.compactions
     );
 }
 
-async fn check(folder: &Path, told: &Told) {
+async fn check(folder: &Path, session: &str, told: &Told) {
     let journal = durable(folder);
-    let entries = journal.read("s", 0).await.expect("entries");
-    let count = entries.len() as u64;
-    assert!(count >= told.turns, "{} entries were told, {count} are there", told.turns);
+    let entries = journal.read(session, 0).await.expect("entries");
+    let (count, wanted) = (entries.len() as u64, told.turns.get(session).copied().unwrap_or_default());
+    assert!(count >= wanted, "{wanted} entries were told, {count} are there");
     assert_eq!(count % 3, 0, "part of a turn is there");
     for entries in entries.chunks(3) {
         let records: Vec<Record> = entries.iter().map(|entry| entry.record.clone()).collect();

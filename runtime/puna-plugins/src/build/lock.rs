@@ -4,7 +4,10 @@ use puna_core::{Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::{read_authored, sources};
+use super::{
+    Language,
+    authored::{Authored, Parts},
+};
 use crate::inspect::{digest, inspect, read_component};
 
 /// The record beside a component.
@@ -69,7 +72,8 @@ pub fn verify(folder: impl AsRef<Path>) -> Result<Lock> {
         }
     }
     let listed: BTreeSet<&str> = lock.files.iter().map(|file| file.path.as_str()).collect();
-    for file in sources::own_files(folder)? {
+    let authored = Authored::read(folder)?;
+    for file in authored.own_files(folder)? {
         if !listed.contains(file.as_str()) {
             return Err(stale(format!("`{file}` is new since the component was built")));
         }
@@ -78,19 +82,23 @@ pub fn verify(folder: impl AsRef<Path>) -> Result<Lock> {
         return Err(stale(format!("the digests in `{}` contradict each other", path.display())));
     }
 
-    let authored = read_authored(folder)?;
     let component = folder.join(format!("{}.wasm", authored.name));
     let inspection = inspect(&read_component(&component)?)?;
     let manifest = &inspection.manifest;
     if inspection.digest != lock.component {
         return Err(stale(format!("`{}` is not the component that was recorded", component.display())));
     }
-    let same = manifest.name == authored.name
-        && manifest.version == authored.version
-        && manifest.contract == authored.contract
-        && manifest.description == authored.description
-        && manifest.asks == authored.asks
-        && manifest.source.as_ref() == Some(&lock.source);
+    let parts = match authored.language {
+        // The code tells; that it is the code is told by the digests.
+        Language::Rust => Parts {
+            configuration: manifest.configuration.clone(),
+            tools: manifest.tools.clone(),
+            loaders: manifest.loaders.clone(),
+            retrievers: manifest.retrievers.clone(),
+        },
+        _ => authored.parts(folder)?,
+    };
+    let same = *manifest == authored.manifest(parts, lock.source.clone());
     if !same {
         return Err(stale("the component's manifest differs from `plugin.toml`".to_owned()));
     }

@@ -12,47 +12,56 @@
 //! clock = "to tell the time"
 //! ```
 //!
+//! What a Rust plugin has comes from its code. In another language, `plugin.toml` says which, and names each tool, loader
+//! and retriever with its JSON Schemas:
+//!
+//! ```toml
+//! language = "python"
+//!
+//! [[tools]]
+//! name = "greet"
+//! description = "Greet a person by name."
+//! parameters = "schemas/greet.json"
+//! output = { type = "object", properties = { text = { type = "string" } } }
+//! ```
+//!
 //! [`build`] writes `<name>.wasm` beside it, the manifest embedded, and `plugin.lock`, which records the
 //! digests of the component and of every source file. [`verify`] holds the record against the files.
 
+mod authored;
+mod c;
+mod files;
+mod foreign;
+mod javascript;
 mod lock;
-mod module;
-mod sources;
-mod toolchain;
+mod python;
+mod rust;
 
 use std::{
-    collections::BTreeMap,
     fs,
     io::Write as _,
     path::{Path, PathBuf},
 };
 
-use puna_core::{Error, ErrorKind, Result, ToolSchema};
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use puna_core::{Error, ErrorKind, Result};
+use serde::Serialize;
 
+pub use authored::Language;
+use authored::{Authored, Parts};
 pub use lock::{Lock, SourceFile, verify};
 
-use crate::{
-    Ask, Grant, Inspection, LoaderManifest, Manifest, RetrieverManifest, embed_manifest, inspect,
-    inspect_file,
-};
-
-/// The file in a plugin's folder that its author writes.
-const PLUGIN_FILE: &str = "plugin.toml";
-
-/// Set while the SDK compiles the module that describes itself.
-const DESCRIBE_VARIABLE: &str = "PUNA_PLUGIN_DESCRIBE";
+use crate::{Inspection, embed_manifest, inspect, inspect_file};
 
 /// How a plugin is built.
 #[derive(Clone, Debug, Default)]
 pub struct BuildOptions {
-    /// Cargo's target folder; without it, `puna-plugin` within the one that Cargo would use.
+    /// Where intermediate files go: Cargo's target folder, and without it `puna-plugin` within the one that Cargo would
+    /// use; in other languages than Rust `build` in the plugin's folder.
     pub target_dir: Option<PathBuf>,
     /// Where the component goes; without it, `<name>.wasm` in the plugin's folder. `plugin.lock` goes
     /// beside it.
     pub output: Option<PathBuf>,
-    /// Refuse to change `Cargo.lock`.
+    /// Refuse to change `Cargo.lock`. For Rust, as is the next.
     pub locked: bool,
     /// Stay off the network.
     pub offline: bool,
@@ -74,8 +83,8 @@ pub struct BuildReport {
 /// How a committed component compares with a new build.
 #[derive(Clone, Debug, Serialize)]
 pub struct BuildCheck {
-    /// Whether the two are the same to the byte; if not, another toolchain built the committed one and
-    /// their manifests are the same.
+    /// Whether the two are the same to the byte; if not, their manifests are the same, and another toolchain built the
+    /// committed one, or one that builds no component twice, as those of Python and JavaScript do.
     pub identical: bool,
     /// What compiled it now.
     pub toolchain: String,
@@ -83,85 +92,81 @@ pub struct BuildCheck {
     pub recorded_toolchain: String,
 }
 
-/// What the author writes; the tools come from the code.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Authored {
-    name: String,
-    version: String,
-    contract: String,
-    description: String,
-    #[serde(default)]
-    asks: BTreeMap<Grant, Ask>,
+/// What a compiler made.
+struct Built {
+    component: Vec<u8>,
+    /// The compiler's own words for its version.
+    toolchain: String,
 }
 
-/// Builds the plugin in a folder. Blocks for as long as Cargo takes.
+/// Builds the plugin in a folder. Blocks for as long as its compiler takes.
 ///
-/// The toolchain is Cargo's own where the target `wasm32-unknown-unknown` is installed, else Debian's
+/// Rust's toolchain is Cargo's own where the target `wasm32-unknown-unknown` is installed, else Debian's
 /// `rustc-web`, which compiles the standard library from its source. Both were tried: rustc 1.95.0 with
 /// rustup's target, and on Debian 12 `apt-get install rustc-web cargo-web rust-web-src lld-19`
-/// (rustc 1.96.0).
+/// (rustc 1.96.0). Python is built by `componentize-py`, from the plugin's `.venv` or the path, JavaScript by
+/// `componentize-qjs`, from `node_modules` or the path, and C by clang with Debian's
+/// `lld wasi-libc libclang-rt-dev-wasm32`.
 ///
 /// # Errors
-/// Invalid input when `plugin.toml` or the tools are not sound or the code does not compile (Cargo's own
-/// messages go to standard error); unavailable, naming both remedies, without a toolchain.
+/// Invalid input when `plugin.toml` or what it names is not sound or the code does not compile (the compiler's own
+/// messages go to standard error); unavailable, naming the remedy, without a toolchain.
 pub fn build(folder: impl AsRef<Path>, options: &BuildOptions) -> Result<BuildReport> {
     let folder = folder.as_ref();
-    let authored = read_authored(folder)?;
-    let metadata = sources::metadata(folder, options)?;
-    let toolchain = toolchain::find(folder)?;
-
-    let target_dir = options.target_dir.clone().unwrap_or_else(|| metadata.target_dir.join("puna-plugin"));
-    let compile = |describe| toolchain.compile(&metadata, &target_dir, options, describe);
-    let described = read_description(&compile(true)?)?;
-    let module = compile(false)?;
-
-    let files = sources::digest_files(folder, &metadata)?;
-    let lock_source = lock::digest_of(&files);
-    let manifest = Manifest {
-        name: authored.name,
-        version: authored.version,
-        contract: authored.contract,
-        description: authored.description,
-        asks: authored.asks,
-        configuration: described.configuration,
-        tools: described.tools,
-        loaders: described.loaders,
-        retrievers: described.retrievers,
-        source: Some(lock_source.clone()),
+    let authored = Authored::read(folder)?;
+    let (built, parts, files) = match authored.language {
+        Language::Rust => rust::build(folder, options)?,
+        language => build_foreign(folder, &authored, language, options)?,
     };
-    let mut component = module::to_component(&module)?;
+    let source = lock::digest_of(&files);
+    let manifest = authored.manifest(parts, source.clone());
+    let mut component = built.component;
     embed_manifest(&mut component, &manifest)?;
     let inspection = inspect(&component)?;
 
     let output = options.output.clone().unwrap_or_else(|| folder.join(format!("{}.wasm", manifest.name)));
     let lock_path = output.with_file_name(lock::LOCK_FILE);
-    let lock = Lock {
-        component: inspection.digest.clone(),
-        source: lock_source,
-        toolchain: toolchain.version().to_owned(),
-        files,
-    };
+    let lock = Lock { component: inspection.digest.clone(), source, toolchain: built.toolchain, files };
     write_whole(&output, &component)?;
     write_whole(&lock_path, lock.to_toml()?.as_bytes())?;
     Ok(BuildReport { component: output, lock: lock_path, toolchain: lock.toolchain, inspection })
 }
 
+fn build_foreign(
+    folder: &Path,
+    authored: &Authored,
+    language: Language,
+    options: &BuildOptions,
+) -> Result<(Built, Parts, Vec<SourceFile>)> {
+    let parts = authored.parts(folder)?;
+    let files = authored.own_files(folder)?.into_iter().map(|file| folder.join(file)).collect();
+    let files = files::record(folder, files)?;
+    // Before the compiler has taken its time.
+    authored.manifest(parts.clone(), lock::digest_of(&files)).check()?;
+    let built = foreign::build(folder, language, &parts, options)?;
+    Ok((built, parts, files))
+}
+
 /// Builds a plugin again, beside what is there, and holds the result against the committed component:
-/// the same to the byte from the toolchain that is recorded, the same manifest from another.
+/// the same to the byte from the toolchain that is recorded, the same manifest from another. The tools of Python and
+/// JavaScript put randomness into what they build, so that their components are held by the manifest alone, which has the
+/// digest of the source.
 ///
 /// # Errors
 /// Those of [`verify`] and [`build`]; corrupt when the committed component is not what the source builds.
 pub fn check_build(folder: impl AsRef<Path>, options: &BuildOptions) -> Result<BuildCheck> {
     let folder = folder.as_ref();
     let lock = verify(folder)?;
-    let committed = folder.join(format!("{}.wasm", read_authored(folder)?.name));
+    let authored = Authored::read(folder)?;
+    let committed = folder.join(format!("{}.wasm", authored.name));
     let recorded = inspect_file(&committed)?;
     let scratch = tempfile::tempdir().map_err(|error| Error::from_io("make", std::env::temp_dir(), error))?;
     let output = Some(scratch.path().join("component.wasm"));
     let report = build(folder, &BuildOptions { output, ..options.clone() })?;
     let identical = report.inspection.digest == recorded.digest;
-    if !identical && (report.toolchain == lock.toolchain || report.inspection.manifest != recorded.manifest) {
+    let repeatable = matches!(authored.language, Language::Rust | Language::C);
+    let must = repeatable && report.toolchain == lock.toolchain;
+    if !identical && (must || report.inspection.manifest != recorded.manifest) {
         return Err(Error::new(
             ErrorKind::Corrupt,
             format!(
@@ -172,38 +177,6 @@ pub fn check_build(folder: impl AsRef<Path>, options: &BuildOptions) -> Result<B
         ));
     }
     Ok(BuildCheck { identical, toolchain: report.toolchain, recorded_toolchain: lock.toolchain })
-}
-
-fn read_authored(folder: &Path) -> Result<Authored> {
-    let path = folder.join(PLUGIN_FILE);
-    let text = fs::read_to_string(&path).map_err(|error| Error::from_io("read", &path, error))?;
-    toml::from_str(&text).map_err(|error| {
-        Error::invalid_input(format!("`{}`: {}", path.display(), error.to_string().trim_end()))
-    })
-}
-
-/// What the code says of itself.
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct Described {
-    configuration: Option<Value>,
-    tools: Vec<ToolSchema>,
-    loaders: Vec<LoaderManifest>,
-    retrievers: Vec<RetrieverManifest>,
-}
-
-/// Runs the describing module and reads what the code says of itself: each macro of the SDK adds an export, which tells
-/// its part.
-fn read_description(module: &Path) -> Result<Described> {
-    let mut whole = serde_json::Map::new();
-    for (part, json) in module::describe(module)? {
-        let value: Value = serde_json::from_slice(&json).map_err(|error| {
-            Error::invalid_input(format!("the module's description of its {part}: {error}"))
-        })?;
-        whole.insert(part, value);
-    }
-    serde_json::from_value(Value::Object(whole))
-        .map_err(|error| Error::invalid_input(format!("the module's description of itself: {error}")))
 }
 
 /// Writes a file so that nobody ever sees half of it.

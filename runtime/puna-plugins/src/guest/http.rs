@@ -7,7 +7,7 @@ use super::{GuestState, failure, from_tool, limit_reached, scrub, spend};
 use crate::{
     Grant, HttpGrant, Secrets,
     contract::bindings::puna::plugin::{http, secrets, types},
-    http::{HttpBounds, HttpRequest, HttpResponse, parse_url},
+    http::{HttpBounds, HttpRequest, parse_url},
 };
 
 /// Longest request: method, headers and body.
@@ -79,7 +79,7 @@ impl GuestState {
             let response =
                 response.map_err(|error| from_tool(without_secrets(error, &self.setup.grants.secrets)))?;
             self.spend_http(response.body.len() as u64)?;
-            let Some(next) = redirect(&response, &url) else {
+            let Some(next) = response.redirect_from(&url) else {
                 return Ok(http::Response {
                     status: response.status,
                     url: url.into(),
@@ -216,16 +216,4 @@ fn check(request: http::Request) -> Result<HttpRequest, types::Error> {
 fn size(request: &HttpRequest) -> u64 {
     let headers: usize = request.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
     (request.method.len() + request.url.len() + headers + request.body.len()) as u64
-}
-
-/// Where an answer sends the request on, if it does.
-fn redirect(response: &HttpResponse, from: &Url) -> Option<puna_core::Result<Url>> {
-    if !matches!(response.status, 301 | 302 | 303 | 307 | 308) {
-        return None;
-    }
-    let (_, location) = response.headers.iter().find(|(name, _)| name == "location")?;
-    Some(match from.join(location) {
-        Ok(url) => parse_url(url.as_str()),
-        Err(error) => Err(puna_core::Error::invalid_input(format!("a redirect to no address: {error}"))),
-    })
 }

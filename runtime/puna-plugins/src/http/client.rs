@@ -198,11 +198,11 @@ impl StdError for NotPublic {}
 
 fn not_public(host: &str, addresses: &[IpAddr]) -> ToolError {
     // The addresses of the user's own network are none of the guest's business.
-    tracing::warn!(host, ?addresses, "a plugin's request to an address that is not public is denied");
+    tracing::warn!(host, ?addresses, "a request to an address that is not public is denied");
     ToolError::new(
         ToolErrorKind::Denied,
         format!(
-            "`{}` is at an address that is not public; such addresses need `private_addresses` in the grant",
+            "`{}` is at an address that is not public; such addresses need `private_addresses`",
             scrub(host, 200)
         ),
     )

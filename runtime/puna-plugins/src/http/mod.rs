@@ -5,7 +5,8 @@ mod client;
 mod origin;
 
 use async_trait::async_trait;
-use puna_core::ToolError;
+use puna_core::{Error, Result, ToolError};
+use reqwest::Url;
 
 pub use client::{HttpClient, Resolver};
 pub use origin::Origin;
@@ -36,6 +37,31 @@ pub struct HttpResponse {
     pub headers: Headers,
     /// The whole body.
     pub body: Vec<u8>,
+}
+
+impl HttpResponse {
+    /// The address to which the answer to a request of `address` sends it on, if it does.
+    ///
+    /// # Errors
+    /// Invalid input where that is no address to request.
+    pub fn redirect(&self, address: &str) -> Option<Result<String>> {
+        let next = match parse_url(address) {
+            Ok(address) => self.redirect_from(&address)?,
+            Err(error) => Err(error),
+        };
+        Some(next.map(String::from))
+    }
+
+    pub(crate) fn redirect_from(&self, address: &Url) -> Option<Result<Url>> {
+        if !matches!(self.status, 301 | 302 | 303 | 307 | 308) {
+            return None;
+        }
+        let (_, location) = self.headers.iter().find(|(name, _)| name == "location")?;
+        Some(match address.join(location) {
+            Ok(url) => parse_url(url.as_str()),
+            Err(error) => Err(Error::invalid_input(format!("a redirect to no address: {error}"))),
+        })
+    }
 }
 
 /// What the grant and the limits say of one request.

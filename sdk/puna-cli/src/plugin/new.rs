@@ -18,12 +18,50 @@ macro_rules! files {
     };
 }
 
+/// The templates name what they are about with these.
+const NAME: &str = "{{name}}";
+const CONTRACT_VERSION: &str = "{{contract}}";
+const LANGUAGE: &str = "{{language}}";
+const INSTALL: &str = "{{install}}";
+
+/// What every plugin begins with.
+const COMMON: &Files = files!("templates":
+    "tests.yaml" from "tests.yaml",
+    "README.md" from "README.md.txt",
+);
+
+/// What every plugin in another language than Rust begins with: there, the schemas are files.
+const FOREIGN: &Files = files!("templates":
+    "plugin.toml" from "plugin.toml.txt",
+    "schemas/greet.json" from "schemas/greet.json",
+    "schemas/greeting.json" from "schemas/greeting.json",
+);
+
 const RUST: &Files = files!("templates/rust":
     "Cargo.toml" from "Cargo.toml.txt",
     "plugin.toml" from "plugin.toml.txt",
     "src/lib.rs" from "src/lib.rs.txt",
-    "tests.yaml" from "tests.yaml.txt",
-    "README.md" from "README.md.txt",
+    ".gitignore" from "gitignore.txt",
+);
+
+const PYTHON: &Files = files!("templates/python":
+    "requirements.txt" from "requirements.txt",
+    "src/plugin.py" from "src/plugin.py",
+    "sdk/puna_plugin.py" from "sdk/puna_plugin.py",
+    ".gitignore" from "gitignore.txt",
+);
+
+const JAVASCRIPT: &Files = files!("templates/javascript":
+    "package.json" from "package.json",
+    "src/plugin.js" from "src/plugin.js",
+    "sdk/puna-plugin.js" from "sdk/puna-plugin.js",
+    ".gitignore" from "gitignore.txt",
+);
+
+const C: &Files = files!("templates/c":
+    "src/plugin.c" from "src/plugin.c",
+    "sdk/puna_plugin.h" from "sdk/puna_plugin.h",
+    "sdk/puna_plugin.c" from "sdk/puna_plugin.c",
     ".gitignore" from "gitignore.txt",
 );
 
@@ -107,15 +145,30 @@ pub(super) fn new(language: PluginLanguage, name: &str, folder: Option<PathBuf>)
             format!("`{}` is there and not empty", folder.display()),
         ));
     }
-    let PluginLanguage::Rust = language;
-    let files = RUST.iter().chain(SDK).chain([&CONTRACT_FILE, &SDK_MANIFEST]);
-    for (file, content) in files {
-        let content = content.replace("{{name}}", name).replace("{{contract}}", CONTRACT);
+    let (files, language, install): (Vec<&Files>, _, _) = match language {
+        PluginLanguage::Rust => (
+            vec![RUST, SDK, &[CONTRACT_FILE, SDK_MANIFEST]],
+            "rust",
+            "rustup target add wasm32-unknown-unknown",
+        ),
+        PluginLanguage::Python => (
+            vec![FOREIGN, PYTHON],
+            "python",
+            "python3 -m venv .venv && .venv/bin/pip install -r requirements.txt",
+        ),
+        PluginLanguage::Javascript => (vec![FOREIGN, JAVASCRIPT], "javascript", "npm install"),
+        PluginLanguage::C => {
+            (vec![FOREIGN, C], "c", "apt-get install clang lld wasi-libc libclang-rt-dev-wasm32")
+        }
+    };
+    for (file, content) in [COMMON].into_iter().chain(files).flatten() {
+        let content = content.replace(NAME, name).replace(CONTRACT_VERSION, CONTRACT);
+        let content = content.replace(LANGUAGE, language).replace(INSTALL, install);
         write(&folder.join(file), &content)?;
     }
     let shown = folder.display();
     print_line(&format!(
-        "wrote {shown}\n\n  puna plugin build {shown}\n  puna plugin test {shown}\n  puna plugin call {shown}/{name}.wasm greet '{{\"name\": \"Ada\"}}'"
+        "wrote {shown}\n\n  cd {shown}\n  {install}\n  puna plugin build .\n  puna plugin test .\n  puna plugin call {name}.wasm greet '{{\"name\": \"Ada\"}}'"
     ))
 }
 

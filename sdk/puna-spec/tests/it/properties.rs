@@ -1,4 +1,4 @@
-use std::{num::NonZeroU32, time::Duration};
+use std::{num::NonZeroU32, path::PathBuf, time::Duration};
 
 use proptest::{
     collection::{btree_map, vec},
@@ -6,12 +6,12 @@ use proptest::{
     prelude::*,
     sample::select,
 };
-use puna_core::{BeamOptions, DryOptions, GenerateOptions, ToolChoice};
+use puna_core::{BeamOptions, DryOptions, Filter, GenerateOptions, ToolChoice};
 use puna_spec::{
     AgentLimits, AgentSpec, ByteSize, CompanionPolicy, DatabaseRule, FactScope, FactSearch, FolderRule,
     Grant, HistoryPolicy, HttpRule, KnowledgeMode, KnowledgeSpec, LongTermSpec, MemorySpec, ModelSpec,
-    OutputSpec, PluginLimits, PluginSpec, SchemaSpec, SecretRule, Span, SummaryFallback, SummarySpec,
-    Version,
+    OutputSpec, PackSpec, PluginLimits, PluginSpec, RerankSpec, RetrieverSpec, SchemaSpec, SecretRule, Span,
+    SplitKind, SplitSpec, SplitUnit, SummaryFallback, SummarySpec, Version,
 };
 use serde_json::{Map, Value, json};
 
@@ -254,25 +254,95 @@ fn spec() -> impl Strategy<Value = AgentSpec> {
 /// Names are numbered, so that none stands twice.
 fn knowledge() -> impl Strategy<Value = Vec<KnowledgeSpec>> {
     let mode = option::of(select(vec![KnowledgeMode::Hybrid, KnowledgeMode::Vector, KnowledgeMode::Keyword]));
-    let results = option::of((1..=100_u32).prop_map(|results| NonZeroU32::new(results).expect("above 0")));
-    let base = (option::of(text()), vec(path(), 0..3), option::of(path()), count(), mode, results, count());
+    let at_most =
+        |most: u32| option::of((1..=most).prop_map(|count| NonZeroU32::new(count).expect("above 0")));
+    let order = prop_oneof![
+        Just((None, None)),
+        Just((Some(RerankSpec::LateInteraction), None)),
+        path().prop_map(|path| (Some(RerankSpec::Model(path)), None)),
+        (0.0f32..=1.0).prop_map(|lambda| (None, Some(lambda))),
+    ];
+    let head = (option::of(text()), vec(path(), 0..3), option::of(path()), any::<(bool, bool)>());
+    let pack = option::of(select(vec![PackSpec::Whole, PackSpec::CutLast]));
+    let retrieval = (mode, option::of(filter()), at_most(8), vec(retriever(), 0..2), order);
+    let base = (head, option::of(split()), retrieval, at_most(100), count(), pack);
     vec(base, 0..3).prop_map(|bases| {
         let bases = bases.into_iter().enumerate();
-        let base = |(at, (description, sources, model, size, mode, results, budget))| {
-            let name = format!("base-{at}");
+        let base = |(at, (head, split, retrieval, results, budget, pack))| {
+            let (description, loaders, model, (private_addresses, parents)): (_, Vec<PathBuf>, _, _) = head;
+            let (mode, filter, rewrites, retrievers, (rerank, diversity)) = retrieval;
             KnowledgeSpec {
-                name,
+                name: format!("base-{at}"),
                 description,
-                loaders: Vec::clone(&sources),
-                sources,
+                sources: loaders.iter().map(|path| path.display().to_string()).collect(),
+                private_addresses,
+                loaders,
                 model,
-                size,
+                split,
                 mode,
+                filter,
+                rewrites,
+                retrievers,
+                rerank,
+                diversity,
+                parents,
                 results,
                 budget,
+                pack,
             }
         };
         bases.map(base).collect()
+    })
+}
+
+fn split() -> impl Strategy<Value = SplitSpec> {
+    let by = select(vec![
+        SplitKind::Recursive,
+        SplitKind::Markdown,
+        SplitKind::Html,
+        SplitKind::Code,
+        SplitKind::Semantic,
+    ]);
+    let unit = select(vec![SplitUnit::Tokens, SplitUnit::Characters, SplitUnit::Words]);
+    let sizes = option::of((1u32.., 0u32..100, option::of(0u32..100)));
+    (option::of(by), option::of(unit), sizes).prop_map(|(by, unit, sizes)| SplitSpec {
+        by,
+        unit,
+        size: sizes.and_then(|(size, ..)| NonZeroU32::new(size)),
+        overlap: sizes.map(|(size, share, _)| (u64::from(size / 2) * u64::from(share) / 100) as u32),
+        parent_size: sizes.and_then(|(size, _, more)| NonZeroU32::new(size.saturating_add(more?))),
+    })
+}
+
+fn filter() -> impl Strategy<Value = Filter> {
+    let word = "[a-z]{1,8}";
+    let value =
+        prop_oneof![word.prop_map(Value::from), any::<i64>().prop_map(Value::from), Just(Value::Bool(true))];
+    let leaf = prop_oneof![
+        (word, value.clone()).prop_map(|(field, value)| Filter::Eq(field, value)),
+        (word, value.clone()).prop_map(|(field, value)| Filter::Lte(field, value)),
+        (word, vec(value, 0..3)).prop_map(|(field, values)| Filter::In(field, values)),
+        word.prop_map(Filter::Exists),
+    ];
+    leaf.prop_recursive(3, 8, 3, |inner| {
+        prop_oneof![
+            vec(inner.clone(), 0..3).prop_map(Filter::And),
+            vec(inner.clone(), 0..3).prop_map(Filter::Or),
+            inner.prop_map(|filter| Filter::Not(Box::new(filter))),
+        ]
+    })
+}
+
+fn retriever() -> impl Strategy<Value = RetrieverSpec> {
+    (path(), option::of("[A-Za-z0-9_-]{1,64}"), any::<bool>()).prop_map(|(plugin, retriever, more)| {
+        RetrieverSpec {
+            plugin,
+            retriever,
+            options: if more { json!({"depth": 3}) } else { Value::Null },
+            grants: if more { vec![Grant::Store] } else { Vec::new() },
+            config: Value::Null,
+            limits: PluginLimits::default(),
+        }
     })
 }
 
@@ -296,8 +366,14 @@ fn output() -> impl Strategy<Value = OutputSpec> {
         SchemaSpec::Inline(schema.as_object().expect("an object").clone())
     });
     let schema = prop_oneof![path().prop_map(SchemaSpec::File), schema];
-    (option::of(schema), option::of(any::<u32>()), any::<(bool, bool)>()).prop_map(
-        |(schema, repairs, (stream, show_tools))| OutputSpec { schema, repairs, stream, show_tools },
+    (option::of(schema), option::of(any::<u32>()), any::<(bool, bool, bool)>()).prop_map(
+        |(schema, repairs, (citations, stream, show_tools))| OutputSpec {
+            schema,
+            repairs,
+            citations,
+            stream,
+            show_tools,
+        },
     )
 }
 

@@ -10,8 +10,9 @@ use std::{
 use puna_core::{Error, ErrorKind, Result};
 
 use super::{
-    BuildOptions, DESCRIBE_VARIABLE,
-    sources::{self, Metadata},
+    super::BuildOptions,
+    DESCRIBE_VARIABLE,
+    package::{self, Metadata},
 };
 
 const TARGET: &str = "wasm32-unknown-unknown";
@@ -111,9 +112,9 @@ impl Toolchain {
         if describe {
             command.env(DESCRIBE_VARIABLE, "1");
         }
-        sources::add_options(&mut command, options);
+        package::add_options(&mut command, options);
         tracing::debug!(?command, "compiling the plugin");
-        let status = command.status().map_err(|error| sources::unavailable(&error))?;
+        let status = command.status().map_err(|error| package::unavailable(&error))?;
         if !status.success() {
             return Err(Error::invalid_input(format!(
                 "`{}` does not compile for `{TARGET}`; cargo says why above",
@@ -125,7 +126,7 @@ impl Toolchain {
 
     fn cargo(&self) -> Command {
         match self.kind {
-            Kind::Installed => Command::new(sources::cargo()),
+            Kind::Installed => Command::new(package::cargo()),
             Kind::FromSource => {
                 let mut command = Command::new(DEBIAN_CARGO);
                 command
@@ -190,6 +191,6 @@ fn sysroot(rustc: &OsString, folder: &Path) -> Option<PathBuf> {
 
 fn version(rustc: &OsString, folder: &Path) -> Result<String> {
     let output = Command::new(rustc).arg("--version").current_dir(folder).output();
-    let output = output.map_err(|error| sources::unavailable(&error))?;
+    let output = output.map_err(|error| package::unavailable(&error))?;
     Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }

@@ -2,11 +2,11 @@
 
 use std::cmp::Ordering;
 
-use puna_core::{Error, Result};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-use crate::DocumentRecord;
+use crate::{Error, Result};
 
 /// Most conditions in a filter, and how deep they may be nested: bounds what a search does for each document.
 pub const MAX_FILTER_CONDITIONS: usize = 256;
@@ -19,7 +19,7 @@ pub const MAX_FILTER_DEPTH: usize = 16;
 ///
 /// Values are compared with values of their type: a number is never less than a text. Of a field that is absent only
 /// [`Ne`](Self::Ne) and what stands under [`Not`](Self::Not) holds.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Filter {
     /// All of them hold.
@@ -48,11 +48,22 @@ pub enum Filter {
     Exists(String),
 }
 
+/// What a filter looks at.
+#[derive(Clone, Copy, Debug)]
+pub struct Described<'a> {
+    /// The document's id, `_id` in filters.
+    pub id: &'a str,
+    /// The source it came from, `_source` in filters.
+    pub source: &'a str,
+    /// What else is known of it.
+    pub metadata: &'a Map<String, Value>,
+}
+
 impl Filter {
     /// Whether it is within its limits.
     ///
     /// # Errors
-    /// [`InvalidInput`](puna_core::ErrorKind::InvalidInput) when it is too deep or has too many conditions.
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) when it is too deep or has too many conditions.
     pub fn check(&self) -> Result<()> {
         let mut conditions = 0;
         self.count(1, &mut conditions)
@@ -75,7 +86,7 @@ impl Filter {
     }
 
     /// Whether it holds of a document.
-    pub fn holds(&self, document: &DocumentRecord) -> bool {
+    pub fn holds(&self, document: &Described<'_>) -> bool {
         let compare = |field: &String, value: &Value, wanted: fn(Ordering) -> bool| {
             of(document, field, |found| found.is_some_and(|found| order(found, value).is_some_and(wanted)))
         };
@@ -107,10 +118,10 @@ impl Filter {
 }
 
 /// Looks a field up and tells what `asked` says of it.
-fn of(document: &DocumentRecord, field: &str, asked: impl FnOnce(Option<&Value>) -> bool) -> bool {
+fn of(document: &Described<'_>, field: &str, asked: impl FnOnce(Option<&Value>) -> bool) -> bool {
     match field {
-        "_id" => asked(Some(&Value::String(document.id.clone()))),
-        "_source" => asked(Some(&Value::String(document.source.clone()))),
+        "_id" => asked(Some(&Value::String(document.id.to_owned()))),
+        "_source" => asked(Some(&Value::String(document.source.to_owned()))),
         _ => {
             // A field whose name has dots comes before one within objects.
             let whole = document.metadata.get(field);

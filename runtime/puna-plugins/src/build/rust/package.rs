@@ -3,16 +3,18 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     ffi::OsString,
-    fs,
-    path::{Component, Path, PathBuf},
+    path::{Path, PathBuf},
     process::Command,
 };
 
 use puna_core::{Error, ErrorKind, Result};
 use serde::Deserialize;
 
-use super::{BuildOptions, PLUGIN_FILE, SourceFile};
-use crate::inspect::digest;
+use super::super::{
+    BuildOptions, SourceFile,
+    authored::PLUGIN_FILE,
+    files::{files_below, record, relative},
+};
 
 /// What a build needs to know of a package and its workspace.
 pub struct Metadata {
@@ -172,16 +174,7 @@ pub fn digest_files(folder: &Path, metadata: &Metadata) -> Result<Vec<SourceFile
     for file in &metadata.extra_files {
         paths.push(file.canonicalize().map_err(|error| Error::from_io("read", file, error))?);
     }
-    let mut files = paths
-        .into_iter()
-        .map(|path| {
-            let bytes = fs::read(&path).map_err(|error| Error::from_io("read", &path, error))?;
-            Ok(SourceFile { path: relative(&base, &path), sha256: digest(&bytes) })
-        })
-        .collect::<Result<Vec<_>>>()?;
-    files.sort_by(|one, other| one.path.cmp(&other.path));
-    files.dedup();
-    Ok(files)
+    record(&base, paths)
 }
 
 /// The files of a plugin's own folder that count as its source, from the folder, in order.
@@ -197,30 +190,8 @@ pub fn own_files(folder: &Path) -> Result<Vec<String>> {
 fn package_files(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut files = vec![folder.join("Cargo.toml")];
     files.extend(Some(folder.join("build.rs")).filter(|path| path.exists()));
-    let mut pending = vec![folder.join("src")];
-    while let Some(folder) = pending.pop() {
-        let read = |error| Error::from_io("read", &folder, error);
-        for entry in fs::read_dir(&folder).map_err(read)? {
-            let entry = entry.map_err(read)?;
-            let kind = entry.file_type().map_err(read)?;
-            if kind.is_dir() {
-                pending.push(entry.path());
-            } else {
-                files.push(entry.path());
-            }
-        }
-    }
+    files.extend(files_below(&folder.join("src"))?);
     Ok(files)
-}
-
-/// `path` from `base`, with `/` whatever the machine: both absolute, or both from one place.
-fn relative(base: &Path, path: &Path) -> String {
-    let base: Vec<Component> = base.components().collect();
-    let parts: Vec<Component> = path.components().collect();
-    let shared = base.iter().zip(&parts).take_while(|(one, other)| one == other).count();
-    let up = std::iter::repeat_n("..".to_owned(), base.len() - shared);
-    let down = parts[shared..].iter().map(|part| part.as_os_str().to_string_lossy().into_owned());
-    up.chain(down).collect::<Vec<_>>().join("/")
 }
 
 /// The Cargo that runs us, or the one on the path.
