@@ -91,7 +91,7 @@ struct Reader {
 impl Reader {
     fn read(&mut self, mut xml: Xml) -> Result<(), Error> {
         loop {
-            match xml.next()? {
+            match xml.node()? {
                 Node::Done => return Ok(()),
                 Node::Start(element) => self.start(&element, &mut xml)?,
                 Node::End(name) => self.end(&name),
@@ -119,10 +119,9 @@ impl Reader {
                 }
             }
             "tab" | "ptab" => self.writer.text(" "),
-            "br" | "cr" => {
-                if !element.attribute("type").is_some_and(|kind| kind != "textWrapping") {
-                    self.writer.line();
-                }
+            // Those of pages and columns part no lines.
+            "br" | "cr" if element.attribute("type").is_none_or(|kind| kind == "textWrapping") => {
+                self.writer.line();
             }
             "noBreakHyphen" => self.writer.text("-"),
             "sym" => {
@@ -223,7 +222,7 @@ impl Reader {
     fn begin_paragraph(&mut self, xml: &mut Xml) -> Result<(), Error> {
         let mut own = Properties::default();
         loop {
-            match xml.next()? {
+            match xml.node()? {
                 Node::Start(element) if matches!(element.name(), "rPr" | "sectPr" | "pPrChange") => {
                     xml.skip()?
                 }
@@ -346,7 +345,7 @@ fn address(instruction: &str) -> Option<String> {
 fn is_hidden(xml: &mut Xml) -> Result<bool, Error> {
     let mut hidden = false;
     loop {
-        match xml.next()? {
+        match xml.node()? {
             Node::Start(element) if element.name() == "vanish" => {
                 hidden = !element.attribute("val").is_some_and(|value| matches!(&*value, "0" | "false"));
             }

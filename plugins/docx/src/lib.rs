@@ -55,7 +55,7 @@ fn properties(package: &mut Package) -> Result<Vec<(&'static str, String)>, Erro
     let Some(mut xml) = part?.map(Xml::new) else { return Ok(Vec::new()) };
     let mut found = Vec::new();
     loop {
-        match xml.next()? {
+        match xml.node()? {
             Node::Done => return Ok(found),
             Node::Start(element) => {
                 if let Some((_, name)) = NAMES.iter().find(|(name, _)| *name == element.name()) {

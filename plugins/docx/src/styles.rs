@@ -55,7 +55,7 @@ impl Styles {
         let mut styles = Self::default();
         let mut open: Option<(String, Properties, Option<String>)> = None;
         loop {
-            match (xml.next()?, &mut open) {
+            match (xml.node()?, &mut open) {
                 (Node::Done, _) => return Ok(styles),
                 (Node::Start(element), _) if element.name() == "style" => {
                     let id = element.attribute("styleId").unwrap_or_default();
@@ -111,7 +111,7 @@ impl Lists {
         let mut lists = Self::default();
         let (mut kind, mut level, mut list) = (String::new(), 0, String::new());
         loop {
-            let Node::Start(element) = (match xml.next()? {
+            let Node::Start(element) = (match xml.node()? {
                 Node::Done => return Ok(lists),
                 node => node,
             }) else {

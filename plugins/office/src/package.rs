@@ -112,7 +112,7 @@ impl Package {
         let Some(part) = self.part(&path, MAX_RELATIONSHIPS_BYTES)? else { return Ok(found) };
         let mut xml = Xml::new(part);
         loop {
-            match xml.next()? {
+            match xml.node()? {
                 Node::Done => return Ok(found),
                 Node::Start(element) if element.name() == "Relationship" => {
                     let [id, kind, target] = ["Id", "Type", "Target"].map(|name| element.attribute(name));

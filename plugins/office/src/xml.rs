@@ -73,7 +73,7 @@ impl Xml {
     ///
     /// # Errors
     /// Invalid-input for what is no well-formed XML; too-large for what is too deep or too long; those of reading.
-    pub fn next(&mut self) -> Result<Node, Error> {
+    pub fn node(&mut self) -> Result<Node, Error> {
         let Self { reader, name, buffer, depth } = self;
         loop {
             // A loop and not a match of one event: comments and declarations are passed over.
@@ -119,11 +119,11 @@ impl Xml {
     /// Passes over the element that began last.
     ///
     /// # Errors
-    /// Those of [`next`](Self::next).
+    /// Those of [`node`](Self::node).
     pub fn skip(&mut self) -> Result<(), Error> {
         let outside = self.depth.saturating_sub(1);
         while self.depth > outside {
-            self.next()?;
+            self.node()?;
         }
         Ok(())
     }
@@ -131,12 +131,12 @@ impl Xml {
     /// The text within the element that began last, its elements' as well.
     ///
     /// # Errors
-    /// Those of [`next`](Self::next).
+    /// Those of [`node`](Self::node).
     pub fn text(&mut self) -> Result<String, Error> {
         let outside = self.depth.saturating_sub(1);
         let mut text = String::new();
         while self.depth > outside {
-            if let Node::Text(piece) = self.next()? {
+            if let Node::Text(piece) = self.node()? {
                 text.push_str(&piece);
             }
             if text.len() as u64 > MAX_NODE_BYTES {

@@ -98,8 +98,7 @@ impl Format {
         if code.len() > MAX_CODE_BYTES || code.eq_ignore_ascii_case("general") || code.is_empty() {
             return Self::General;
         }
-        let sections: Option<Vec<Section>> =
-            sections(code).iter().take(3).map(|it| Section::of(it)).collect();
+        let sections: Option<Vec<Section>> = sections(code).iter().take(3).map(Section::of).collect();
         sections.map_or(Self::General, Self::Sections)
     }
 

@@ -60,7 +60,7 @@ impl Workbook {
         let mut xml = package.xml(&main, MAX_WORKBOOK_BYTES)?;
         let (mut sheets, mut from_1904) = (Vec::new(), false);
         loop {
-            match xml.next()? {
+            match xml.node()? {
                 Node::Done => break,
                 Node::Start(element) if element.name() == "workbookPr" => {
                     from_1904 = element.attribute("date1904").is_some_and(|it| matches!(&*it, "1" | "true"));
@@ -132,7 +132,7 @@ pub struct Sheet {
 impl Rows for Sheet {
     fn next_row(&mut self) -> Result<Option<Row>, Error> {
         loop {
-            match self.xml.next()? {
+            match self.xml.node()? {
                 Node::Done => return Ok(None),
                 Node::Start(element) if element.name() == "row" => {
                     let told = element.attribute("r").and_then(|number| number.parse().ok());
@@ -169,7 +169,7 @@ impl Sheet {
     fn row(&mut self) -> Result<Row, Error> {
         let (mut cells, mut next, mut bytes) = (Vec::new(), 0, 0);
         loop {
-            match self.xml.next()? {
+            match self.xml.node()? {
                 Node::End(name) if name == "row" => break,
                 Node::Start(element) if element.name() == "c" => {
                     let place = element.attribute("r").and_then(|place| column(&place));
@@ -220,7 +220,7 @@ impl Sheet {
     fn cell(&mut self, kind: &str, style: usize) -> Result<String, Error> {
         let mut value = String::new();
         loop {
-            match self.xml.next()? {
+            match self.xml.node()? {
                 Node::End(name) if name == "c" => break,
                 Node::Start(element) => match element.name() {
                     "v" => value = self.xml.text()?,
@@ -273,7 +273,7 @@ fn shared_texts(package: &mut Package, related: &HashMap<String, Relationship>) 
     let Some(part) = package.part(name, MAX_SHARED_BYTES)? else { return Ok(texts) };
     let mut xml = Xml::new(part);
     loop {
-        match xml.next()? {
+        match xml.node()? {
             Node::Done => return Ok(texts),
             Node::Start(element) if element.name() == "si" => {
                 texts.text.push_str(&rich_text(&mut xml, "si")?);
@@ -293,7 +293,7 @@ fn shared_texts(package: &mut Package, related: &HashMap<String, Relationship>) 
 fn rich_text(xml: &mut Xml, end: &str) -> Result<String, Error> {
     let mut text = String::new();
     loop {
-        match xml.next()? {
+        match xml.node()? {
             Node::End(name) if name == end => return Ok(unescaped(&text)),
             Node::Done => return Ok(unescaped(&text)),
             Node::Start(element) => match element.name() {
@@ -311,7 +311,7 @@ fn unescaped(text: &str) -> String {
     let mut rest = text;
     let mut out = String::with_capacity(text.len());
     while let Some(at) = rest.find("_x") {
-        let code = rest.get(at + 2..at + 6).filter(|_| rest[at..].as_bytes().get(6) == Some(&b'_'));
+        let code = rest.get(at + 2..at + 6).filter(|_| rest.as_bytes().get(at + 6) == Some(&b'_'));
         let code = code.and_then(|code| u32::from_str_radix(code, 16).ok()).and_then(char::from_u32);
         out.push_str(&rest[..at]);
         let length = match code {
@@ -337,7 +337,7 @@ fn formats(package: &mut Package, related: &HashMap<String, Relationship>) -> Re
     let mut xml = Xml::new(part);
     let mut in_cells = false;
     loop {
-        match xml.next()? {
+        match xml.node()? {
             Node::Done => return Ok(formats.of_cells),
             Node::Start(element) => match element.name() {
                 "numFmt" => {
@@ -363,7 +363,7 @@ fn formats(package: &mut Package, related: &HashMap<String, Relationship>) -> Re
 fn merges(mut xml: Xml) -> Result<HashMap<(u64, usize), u64>, Error> {
     let mut merges = HashMap::new();
     loop {
-        match xml.next()? {
+        match xml.node()? {
             Node::Done => return Ok(merges),
             Node::Start(element) if element.name() == "mergeCell" => {
                 let place = element.attribute("ref").unwrap_or_default();
