@@ -129,7 +129,7 @@ async fn long_files_need_little_memory() {
     for (plugin, name, line, documents) in [
         ("text", "text", "라마 llama 라마 llama\n", 25),
         ("text", "json", "{\"text\": \"라마 llama\"}\n", 1_000_000),
-        ("tables", "csv", "라마,llama,1\n", 10_000),
+        ("tables", "csv", "라마,llama of the high plains,2024-02-29,\"wool, and more of it\"\n", 10_000),
     ] {
         let path = folder.path().join("long");
         std::fs::write(&path, line.repeat(1_000_000)).expect("a file");
