@@ -1,6 +1,6 @@
 """Text that the loaders take from files, against the libraries of Python that are usual for it.
 
-    pip install pypdf pdfminer.six python-docx openpyxl beautifulsoup4 reportlab
+    pip install python-docx openpyxl beautifulsoup4 reportlab pypdf
     cargo build -p puna-plugins --example load_file
     python tests/bench/extraction.py [--profile debug] [--files FOLDER] [--long]
 
@@ -26,22 +26,12 @@ import warnings
 import bs4
 import docx
 import openpyxl
-import pypdf
-from pdfminer.high_level import extract_text
 
 import make_documents
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-LOADERS = {".pdf": "pdf", ".docx": "docx", ".xlsx": "xlsx", ".csv": "csv", ".html": "html"}
+LOADERS = {".docx": "docx", ".xlsx": "xlsx", ".csv": "csv", ".html": "html"}
 COMPONENTS = {"xlsx": "tables", "csv": "tables"}
-
-
-def by_pypdf(path):
-    return "\n".join(page.extract_text() for page in pypdf.PdfReader(path).pages)
-
-
-def by_pdfminer(path):
-    return extract_text(path)
 
 
 def by_docx(path):
@@ -78,7 +68,6 @@ def by_soup(path):
 
 
 PEERS = {
-    "pdf": {"pypdf": by_pypdf, "pdfminer.six": by_pdfminer},
     "docx": {"python-docx": by_docx},
     "xlsx": {"openpyxl": by_openpyxl},
     "csv": {"csv": by_csv},
@@ -121,13 +110,7 @@ def timed(read, path):
 
 def make_long(folder):
     from docx import Document
-    from reportlab.platypus import Paragraph, SimpleDocTemplate
-    from reportlab.lib.styles import getSampleStyleSheet
-
-    style = getSampleStyleSheet()["BodyText"]
     sentences = make_documents.ENGLISH
-    story = [Paragraph(f"{n} " + " ".join(sentences[(n + at) % 6] for at in range(5)), style) for n in range(1500)]
-    SimpleDocTemplate(str(folder / "long.pdf"), invariant=1).build(story)
     document = Document()
     for n in range(3000):
         document.add_paragraph(f"{n} " + sentences[n % 6])
