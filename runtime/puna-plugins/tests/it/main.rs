@@ -7,3 +7,4 @@ mod guests;
 mod lending;
 mod probe;
 mod reading;
+mod replacing;
