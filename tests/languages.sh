@@ -4,6 +4,7 @@
 #
 # Needs what builds the plugins: Rust's target `wasm32-unknown-unknown` (or Debian's rustc-web, see `puna plugin build`),
 # Python's venv and pip, npm, and clang lld wasi-libc libclang-rt-dev-wasm32. Nothing is skipped.
+# `LANGUAGES="javascript c"` takes these alone; the last must be c, which an agent uses while it is written.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 root=$PWD
@@ -27,7 +28,7 @@ for event in events:
 }
 
 expected=""
-for language in rust python javascript c; do
+for language in ${LANGUAGES:-rust python javascript c}; do
     printf '\n--- %s (%s)\n' "$language" "$(date +%T)"
     cd "$work"
     printed=$(puna plugin new --lang "$language" --folder "$work/$language" greeter)
@@ -109,4 +110,4 @@ grep "← greet" said | tail -n 1 | grep -q dear || fail "dev: the next call is 
 exec 3>&-
 wait "$chat"
 
-printf '\nrust, python, javascript and c agree: %s\n' "$expected"
+printf '\nall agree: %s\n' "$expected"
