@@ -163,3 +163,18 @@ fn a_record_that_does_not_read_lends_nothing() {
     let broken = puna.run(&["run", &agent, QUESTION]);
     assert!(broken.code == 10 && broken.stderr.contains("concierge.datetime.json"), "{broken:?}");
 }
+
+#[test]
+fn retrievers_of_knowledge_bases_are_plugins_too() {
+    let puna = Puna::new();
+    let keyword = root().join("plugins/keyword/keyword.wasm");
+    let knowledge = format!(
+        "knowledge:\n  - name: handbook\n    retrievers:\n      - {{plugin: {}, grants: [store]}}\n",
+        keyword.display()
+    );
+    let agent = puna.agent(|text| text + &knowledge);
+    let allowed = puna.run(&["plugin", "allow", &agent, "--yes"]);
+    assert!(allowed.code == 0 && allowed.stderr.contains("`keyword` 0.1.0"), "{allowed:?}");
+    let listed = puna.ok(&["plugin", "consents"]);
+    assert!(listed.contains("concierge  keyword 0.1.0  agreed") && listed.contains("  store"), "{listed}");
+}

@@ -141,3 +141,83 @@ fn plugins_load_documents() {
         puna.run(&["knowledge", "add", "poems", poem, "--loader", "plugins/datetime/datetime.wasm"]);
     assert!(refused.code == 2 && refused.stderr.contains("has no loaders"), "{refused:?}");
 }
+
+/// Candidates are read again: with the embedding model's tokens, and with a cross-encoder, whose scores are its own.
+#[test]
+fn the_best_candidates_are_read_again() {
+    let puna = Puna::new();
+    let docs = puna.path("docs");
+    fs::create_dir(&docs).expect("a folder");
+    for (name, text) in [
+        ("hum.txt", "Llamas hum when they are tired, to their young, and when they meet others."),
+        ("wool.txt", "The wool of alpacas is finer than that of llamas."),
+        ("salt.txt", "Salt is cut in blocks and carried over the mountains."),
+    ] {
+        fs::write(docs.join(name), text).expect("written");
+    }
+    puna.ok(&["knowledge", "add", "andes", docs.to_str().expect("a path in UTF-8")]);
+    let question = "Which sounds do these animals make?";
+    let search =
+        |more: &[&str]| puna.lines(&[&["knowledge", "search", "andes", question, "--json"], more].concat());
+    let found = search(&["--rerank", "late-interaction"]);
+    assert!(found[0]["document"].as_str().is_some_and(|id| id.ends_with("hum.txt")), "{found:?}");
+    let scores: Vec<f64> = found.iter().map(|hit| hit["score"].as_f64().expect("a score")).collect();
+    assert!(
+        scores.is_sorted_by(|a, b| a >= b) && scores.iter().all(|score| (0.0..=1.0).contains(score)),
+        "{scores:?}"
+    );
+
+    let ranker = puna.path("ranker");
+    let ranker = ranker.to_str().expect("a path in UTF-8");
+    puna.ok(&["model", "export", "runtime/puna-export/tests/encoders/bert-ranker", "--out", ranker]);
+    let found = search(&["--rerank", ranker]);
+    let texts: Vec<&str> = found.iter().map(|hit| hit["text"].as_str().expect("a text")).collect();
+    let alone = puna.lines(&[&["rerank", ranker, question, "--json"], &texts[..]].concat());
+    for (hit, alone) in found.iter().zip(&alone) {
+        let (own, alone) =
+            (hit["score"].as_f64().expect("a score"), alone["score"].as_f64().expect("a score"));
+        assert!((own - alone).abs() < 1e-4, "{found:?} {alone:?}");
+    }
+    let few = search(&["--budget", "70"]);
+    let cut: usize = few.iter().map(|hit| hit["text"].as_str().expect("a text").len()).sum();
+    assert!(!few.is_empty() && cut < texts.iter().map(|text| text.len()).sum(), "{few:?}");
+    let refused = puna.run(&[
+        "knowledge",
+        "search",
+        "andes",
+        "salt",
+        "--mode",
+        "keyword",
+        "--rerank",
+        "late-interaction",
+    ]);
+    assert!(refused.code == 2 && refused.stderr.contains("loads none"), "{refused:?}");
+}
+
+/// The bundled model can put no question in other words, but what it is held to is a list of questions all the same.
+#[test]
+fn a_model_puts_questions_in_other_words() {
+    let puna = Puna::new();
+    let note = puna.path("note.txt");
+    fs::write(&note, "Salt is cut in blocks.").expect("written");
+    puna.ok(&["knowledge", "add", "andes", note.to_str().expect("a path in UTF-8")]);
+    let model = "examples/models/puna-tiny";
+    let ran = puna.run(&[
+        "knowledge",
+        "search",
+        "andes",
+        "salt",
+        "--mode",
+        "keyword",
+        "--rewriter",
+        model,
+        "--rewrites",
+        "2",
+        "--json",
+    ]);
+    // A list that is longer than it may be is told; it is the small model's most frequent mistake.
+    match ran.code {
+        0 => assert_eq!(crate::support::json_lines(&ran.stdout).len(), 1, "{ran:?}"),
+        _ => assert!(ran.code == 6 && ran.stderr.contains("the model's questions are longer"), "{ran:?}"),
+    }
+}

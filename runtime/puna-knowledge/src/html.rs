@@ -1,6 +1,10 @@
 //! The text of an HTML page, its headings and lists as Markdown writes them.
 
-use crate::split::Tags;
+use std::ops::Range;
+
+use html5gum::{DefaultEmitter, Token, Tokenizer};
+
+use crate::split::is_block;
 
 /// What a page says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -12,60 +16,75 @@ pub(crate) struct Page {
 /// Elements whose content is not for readers.
 const HIDDEN: [&str; 6] = ["script", "style", "template", "noscript", "svg", "iframe"];
 
-/// Reads a page in one pass. What is no tag is text.
+/// Reads a page in one pass, without a tree: neither depth nor width of a page costs memory.
 pub(crate) fn text(html: &str) -> Page {
     let mut out = Writer::default();
     let mut title = String::new();
     let mut hidden: Option<String> = None;
     let (mut in_title, mut kept) = (false, 0_usize);
-    let mut at = 0;
-    for tag in Tags::new(html) {
-        let name = tag.name.to_ascii_lowercase();
-        let before = &html[at..tag.start];
-        at = tag.end;
-        match &hidden {
-            Some(open) if tag.closes && *open == name => hidden = None,
-            Some(_) => {}
-            None if in_title => title.push_str(&entities(before)),
-            None => out.say(&entities(before), kept > 0),
-        }
-        if hidden.is_some() {
-            continue;
-        }
-        match (name.as_str(), tag.closes) {
-            ("title", closes) => in_title = !closes,
-            ("pre", false) => {
-                out.gap(2);
-                kept += 1;
-            }
-            ("pre", true) => {
-                kept = kept.saturating_sub(1);
-                out.gap(2);
-            }
-            ("br", _) => out.gap(1),
-            ("li", false) => {
-                out.gap(1);
-                out.mark("- ");
-            }
-            ("tr" | "dt" | "dd", _) => out.gap(1),
-            ("td" | "th", true) => out.mark(" "),
-            (name, false) if HIDDEN.contains(&name) && !html[tag.start..tag.end].ends_with("/>") => {
-                hidden = Some(name.to_owned());
-            }
-            (name, closes) if crate::split::is_block(name) => {
-                out.gap(2);
-                if !closes && let [b'h', depth @ b'1'..=b'6'] = name.as_bytes() {
-                    out.mark(&format!("{} ", "#".repeat(usize::from(depth - b'0'))));
+    for (token, _) in tokens(html) {
+        match token {
+            Token::String(_) if hidden.is_some() => {}
+            Token::String(said) if in_title => title.push_str(&String::from_utf8_lossy(&said)),
+            Token::String(said) => out.say(&String::from_utf8_lossy(&said), kept > 0),
+            Token::StartTag(tag) if hidden.is_none() => match &*String::from_utf8_lossy(&tag.name) {
+                "title" => in_title = true,
+                "pre" => {
+                    out.gap(2);
+                    kept += 1;
                 }
-            }
+                "br" | "tr" | "dt" | "dd" => out.gap(1),
+                "li" => {
+                    out.gap(1);
+                    out.mark("- ");
+                }
+                name if HIDDEN.contains(&name) => {
+                    hidden = Some(name.to_owned()).filter(|_| !tag.self_closing);
+                }
+                name if is_block(name) => {
+                    out.gap(2);
+                    if let [b'h', depth @ b'1'..=b'6'] = name.as_bytes() {
+                        out.mark(&format!("{} ", "#".repeat(usize::from(depth - b'0'))));
+                    }
+                }
+                _ => {}
+            },
+            Token::EndTag(tag) => match &*String::from_utf8_lossy(&tag.name) {
+                name if hidden.is_some() => hidden = hidden.filter(|hidden| hidden != name),
+                "title" => in_title = false,
+                "pre" => {
+                    kept = kept.saturating_sub(1);
+                    out.gap(2);
+                }
+                "tr" | "dt" | "dd" => out.gap(1),
+                "td" | "th" => out.mark(" "),
+                name if is_block(name) => out.gap(2),
+                _ => {}
+            },
             _ => {}
         }
     }
-    if hidden.is_none() && !in_title {
-        out.say(&entities(&html[at..]), kept > 0);
-    }
     let title = title.split_whitespace().collect::<Vec<_>>().join(" ");
     Page { title: Some(title).filter(|title| !title.is_empty()), text: out.text.trim_end().to_owned() }
+}
+
+/// The tags, comments and texts of a page as the HTML standard reads them, and where they stand.
+pub(crate) fn tokens(html: &str) -> impl Iterator<Item = (Token<usize>, Range<usize>)> {
+    let mut emitter = DefaultEmitter::<usize>::new_with_span();
+    // What stands in a script is no tag.
+    emitter.naively_switch_states(true);
+    // Reading a text cannot fail.
+    Tokenizer::new_with_emitter(html, emitter).flatten().filter_map(|token| {
+        let span = match &token {
+            Token::StartTag(tag) => tag.span,
+            Token::EndTag(tag) => tag.span,
+            Token::String(text) => text.span,
+            Token::Comment(comment) => comment.span,
+            Token::Doctype(doctype) => doctype.span,
+            Token::Error(_) => return None,
+        };
+        Some((token, span.start..span.end))
+    })
 }
 
 #[derive(Default)]
@@ -110,67 +129,4 @@ impl Writer {
             self.blank = said.ends_with(char::is_whitespace);
         }
     }
-}
-
-/// Longest name of a character, `&CounterClockwiseContourIntegral;`, with room.
-const MAX_ENTITY_BYTES: usize = 40;
-
-/// Puts characters in the place of their names and numbers; of names, those that texts use most.
-fn entities(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(at) = rest.find('&') {
-        out.push_str(&rest[..at]);
-        rest = &rest[at..];
-        let end = rest.bytes().take(MAX_ENTITY_BYTES).position(|byte| byte == b';');
-        match end.and_then(|end| Some((entity(&rest[1..end])?, end))) {
-            Some((character, end)) => {
-                out.push(character);
-                rest = &rest[end + 1..];
-            }
-            None => {
-                out.push('&');
-                rest = &rest[1..];
-            }
-        }
-    }
-    out.push_str(rest);
-    out
-}
-
-fn entity(name: &str) -> Option<char> {
-    if let Some(number) = name.strip_prefix('#') {
-        let code = match number.strip_prefix(['x', 'X']) {
-            Some(hex) => u32::from_str_radix(hex, 16).ok()?,
-            None => number.parse().ok()?,
-        };
-        return char::from_u32(code).filter(|c| *c != '\0');
-    }
-    const NAMES: [(&str, char); 24] = [
-        ("amp", '&'),
-        ("lt", '<'),
-        ("gt", '>'),
-        ("quot", '"'),
-        ("apos", '\''),
-        ("nbsp", ' '),
-        ("ndash", '–'),
-        ("mdash", '—'),
-        ("hellip", '…'),
-        ("lsquo", '‘'),
-        ("rsquo", '’'),
-        ("ldquo", '“'),
-        ("rdquo", '”'),
-        ("laquo", '«'),
-        ("raquo", '»'),
-        ("copy", '©'),
-        ("reg", '®'),
-        ("trade", '™'),
-        ("deg", '°'),
-        ("middot", '·'),
-        ("bull", '•'),
-        ("times", '×'),
-        ("euro", '€'),
-        ("sect", '§'),
-    ];
-    NAMES.iter().find(|(known, _)| *known == name).map(|(_, character)| *character)
 }

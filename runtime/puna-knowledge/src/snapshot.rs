@@ -291,3 +291,92 @@ impl<'a> Source<'a> {
         None
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{Scan, index::CANDIDATES};
+
+    const DIMENSION: usize = 6;
+    const PRECISIONS: [Precision; 3] = [Precision::F32, Precision::F16, Precision::I8];
+
+    fn header(precision: Precision) -> Header {
+        let embedding = Embedding { fingerprint: "test".to_owned(), dimension: DIMENSION };
+        Header::new(embedding, Metric::Cosine, precision)
+    }
+
+    /// Two documents with 60 chunks, of which 50 are linked.
+    fn indexes(precision: Precision) -> Indexes {
+        let (mut rows, mut vectors) = (Rows::default(), Vectors::new(DIMENSION, precision));
+        let (mut graph, mut keywords) = (Graph::default(), KeywordIndex::default());
+        rows.add(3, 45);
+        rows.add(7, 15);
+        for row in 0..60_usize {
+            let number = |at: usize| ((row * 31 + at * 17) % 23) as f32 / 23.0 - 0.4;
+            vectors.push(&(0..DIMENSION).map(number).collect::<Vec<_>>());
+            keywords.add(&[format!("word{}", row % 9), "chunk".to_owned()]);
+        }
+        for _ in 0..50 {
+            graph.apply(graph.plan(&vectors));
+        }
+        Indexes::from_parts(rows, VectorIndex::from_parts(Metric::Cosine, vectors, graph), keywords)
+    }
+
+    fn written(precision: Precision, indexes: &Indexes) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        content(&mut bytes, &header(precision), 8, indexes).expect("written");
+        bytes
+    }
+
+    /// Whatever was read can be searched, packed and written.
+    fn use_all(indexes: &Indexes, precision: Precision) {
+        let alive = indexes.rows.alive();
+        for scan in [Scan::Graph, Scan::Exact] {
+            let found = indexes.vectors.search(&[0.5; DIMENSION], 5, alive, None, scan, CANDIDATES);
+            assert!(found.iter().all(|(row, _)| alive.has(*row)));
+        }
+        let found = indexes.keywords.search(&["chunk".to_owned(), "word3".to_owned()], 5, alive, None);
+        assert!(found.iter().all(|(row, _)| alive.has(*row)));
+        written(precision, &indexes.packed());
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        for precision in PRECISIONS {
+            let indexes = indexes(precision);
+            let bytes = written(precision, &indexes);
+            let (read, next) = decode(&bytes, &header(precision)).expect("sound");
+            assert_eq!((next, read.rows.len(), read.vectors.graph().rows()), (8, 60, 50));
+            use_all(&read, precision);
+            // The words of a table come in any order.
+            assert_eq!(written(precision, &read).len(), bytes.len());
+            for other in PRECISIONS.into_iter().filter(|other| *other != precision) {
+                assert!(decode(&bytes, &header(other)).is_none());
+            }
+        }
+    }
+
+    proptest! {
+        /// The checksum keeps damage out; should it ever vouch for what is wrong, nothing breaks.
+        #[test]
+        fn no_content_breaks_the_reader(
+            precision in prop::sample::select(PRECISIONS.to_vec()),
+            edits in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..6),
+            cut in prop::option::of(any::<prop::sample::Index>()),
+        ) {
+            let mut bytes = written(precision, &indexes(precision));
+            for (at, byte) in edits {
+                let at = at.index(bytes.len());
+                bytes[at] = byte;
+            }
+            if let Some(cut) = cut {
+                bytes.truncate(cut.index(bytes.len()));
+            }
+            if let Some((read, _)) = decode(&bytes, &header(precision)) {
+                use_all(&read, precision);
+            }
+        }
+    }
+}

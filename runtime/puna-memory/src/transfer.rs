@@ -1,6 +1,6 @@
 use std::io::{BufRead, Write};
 
-use puna_core::{Error, ErrorKind, Journal, JournalEntry, Result};
+use puna_core::{Error, ErrorKind, ForkPoint, Journal, JournalEntry, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::{Conversations, conversations::unreadable, no_session};
@@ -18,10 +18,13 @@ struct Header {
     format: u32,
     /// How many there are.
     records: u64,
+    /// The session that it goes on from, where it began as a copy of one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    forked_from: Option<ForkPoint>,
 }
 
 impl Conversations {
-    /// Writes a session as JSON Lines: a line that names session and format, then one line an entry.
+    /// Writes a session as JSON Lines: a line that names session, format and where it was forked, then one line an entry.
     ///
     /// # Errors
     /// [`NotFound`](ErrorKind::NotFound) when there is no such session, [`Corrupt`](ErrorKind::Corrupt) when it does
@@ -33,7 +36,9 @@ impl Conversations {
         }
         // Of what was read, not of the summary: a turn may be writing to the session.
         let records = entries.len() as u64;
-        write_line(out, &Header { puna_session: session.to_owned(), format: FORMAT, records })?;
+        // Where a session began does not change; one that is deleted meanwhile is exported as it was read.
+        let forked_from = self.summary(session).await?.and_then(|summary| summary.forked_from);
+        write_line(out, &Header { puna_session: session.to_owned(), format: FORMAT, records, forked_from })?;
         for entry in entries {
             write_line(out, &entry)?;
         }
@@ -93,7 +98,7 @@ impl Conversations {
             return Err(Error::invalid_input("the export has no entries"));
         }
         let session = name.unwrap_or(&header.puna_session).to_owned();
-        self.build(&session, &entries, None).await?;
+        self.build(&session, &entries, header.forked_from).await?;
         Ok(session)
     }
 }

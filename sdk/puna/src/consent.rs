@@ -14,7 +14,7 @@ use std::{
 
 use puna_core::{Error, ErrorKind, Result};
 use puna_plugins::{Ask, Grant, Inspection};
-use puna_spec::{AgentSpec, PluginSpec};
+use puna_spec::AgentSpec;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -48,9 +48,9 @@ pub struct Lending {
 }
 
 impl Lending {
-    fn new(agent: &str, spec: &PluginSpec, inspection: &Inspection) -> Result<Self> {
-        let mut lines = BTreeSet::from_iter(grants(&spec.grants)?.lines());
-        for grant in &spec.grants {
+    fn new(agent: &str, given: &[puna_spec::Grant], inspection: &Inspection) -> Result<Self> {
+        let mut lines = BTreeSet::from_iter(grants(given)?.lines());
+        for grant in given {
             if let puna_spec::Grant::Secrets(secrets) = grant {
                 lines.extend(
                     secrets
@@ -159,10 +159,12 @@ impl Stack {
     /// # Errors
     /// A component that is missing or not sound, what is no origin.
     pub fn lendings(&self, spec: &AgentSpec) -> Result<Vec<Lending>> {
-        let lending = |plugin: &PluginSpec| {
-            Lending::new(&spec.name, plugin, &puna_plugins::inspect_file(&plugin.plugin)?)
-        };
-        spec.tools.iter().map(lending).collect()
+        let retrievers = spec.knowledge.iter().flat_map(|knowledge| &knowledge.retrievers);
+        let plugins = spec.tools.iter().map(|tool| (&tool.plugin, &tool.grants));
+        plugins
+            .chain(retrievers.map(|retriever| (&retriever.plugin, &retriever.grants)))
+            .map(|(plugin, given)| Lending::new(&spec.name, given, &puna_plugins::inspect_file(plugin)?))
+            .collect()
     }
 
     /// Every consent on record, by agent and plugin.
@@ -227,12 +229,12 @@ impl Stack {
     /// [`Denied`](ErrorKind::Denied) naming what is not agreed to.
     pub(crate) async fn check_consent(
         &self,
-        spec: &PluginSpec,
+        given: &[puna_spec::Grant],
         agent: &str,
         inspection: &Inspection,
         ask: Option<&AskConsent>,
     ) -> Result<()> {
-        let lending = Lending::new(agent, spec, inspection)?;
+        let lending = Lending::new(agent, given, inspection)?;
         let (stack, ask) = (self.clone(), ask.cloned());
         blocking(move || stack.consent_to(&lending, ask.as_ref())).await
     }

@@ -230,7 +230,7 @@ impl Stack {
         consent: Option<&AskConsent>,
     ) -> Result<(Plugin, Setup)> {
         let plugin = self.plugins().load(&spec.plugin).await?;
-        self.check_consent(spec, agent, plugin.inspection(), consent).await?;
+        self.check_consent(&spec.grants, agent, plugin.inspection(), consent).await?;
         let name = plugin.manifest().name.clone();
         let of_plugin = |error: Error| error.context(format!("plugin `{name}`"));
         let grants = grants(&spec.grants).map_err(of_plugin)?;

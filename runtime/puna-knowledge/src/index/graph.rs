@@ -9,7 +9,7 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use super::{Row, Vectors};
+use super::{Row, Vectors, dot};
 
 /// Links of a row in the layers above the lowest; in the lowest twice as many.
 const LINKS: usize = 16;
@@ -203,6 +203,9 @@ impl Graph {
                 let worst = found.peek().map_or(f32::NEG_INFINITY, |worst| worst.0.0);
                 if found.len() < ef || scored.0 > worst {
                     candidates.push(scored);
+                    if layer == 0 {
+                        dot::fetch(&self.base[*row as usize * BASE_LINKS..][..BASE_LINKS]);
+                    }
                     if may(*row) {
                         found.push(Reverse(scored));
                         if found.len() > ef {

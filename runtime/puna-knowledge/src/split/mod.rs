@@ -16,7 +16,7 @@ use std::{ops::Range, sync::Arc};
 use puna_core::{Embedder, Error, Result};
 use serde::{Deserialize, Serialize};
 
-pub(crate) use self::html::{Tags, is_block};
+pub(crate) use self::html::is_block;
 pub use self::measure::{CharacterMeasure, FunctionMeasure, Measure, TokenMeasure, WordMeasure};
 use self::{border::Border, pack::Packer};
 

@@ -19,24 +19,31 @@ const DOCUMENTS: usize = 28;
 /// With 20,000 rows there is a graph.
 const CHUNKS: usize = 1_000;
 
-/// A document whose chunks are a number each.
+/// Words of a chunk.
+const WORDS: usize = 6;
+
+/// What a chunk says: numbers, others in each, so that no two are the same and some are near.
+fn chunk(number: usize) -> String {
+    let word = |word: usize| ((number * WORDS + word) * 7919 % 99_991).to_string();
+    (0..WORDS).map(word).collect::<Vec<_>>().join(" ")
+}
+
 fn document(number: usize) -> Input {
-    let chunk = |chunk: usize| (number * CHUNKS + chunk).to_string();
-    let text: Vec<String> = (0..CHUNKS).map(chunk).collect();
+    let text: Vec<String> = (number * CHUNKS..(number + 1) * CHUNKS).map(chunk).collect();
     input(&number.to_string(), &text.join("\n\n"), json!({}))
 }
 
 async fn open(place: &Place) -> KnowledgeBase {
-    let split = SplitOptions { unit: Unit::Words, size: 1, overlap: 0, ..SplitOptions::default() };
+    let split = SplitOptions { unit: Unit::Words, size: WORDS, overlap: 0, ..SplitOptions::default() };
     let options = BaseOptions { split: Some(split), precision: Precision::F16, ..BaseOptions::default() };
-    let embedder = Arc::new(HashEmbedder { dimension: 32, seed: 3 });
+    let embedder = Arc::new(HashEmbedder { dimension: 64, seed: 3 });
     place.open().open("tests", "many", &options, embedder).await.expect("a base")
 }
 
 /// The documents that are found for the first chunk of one.
 async fn asked(base: &KnowledgeBase, number: usize, scan: Scan) -> Vec<String> {
     let options = SearchOptions { mode: SearchMode::Vector, scan, ..SearchOptions::default() };
-    let hits = base.search(&(number * CHUNKS).to_string(), 3, &options, None).await.expect("hits");
+    let hits = base.search(&chunk(number * CHUNKS), 3, &options, None).await.expect("hits");
     hits.into_iter().map(|hit| hit.document).collect()
 }
 

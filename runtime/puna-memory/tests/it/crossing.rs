@@ -1,9 +1,9 @@
 //! No listing, filter, export or error message of one user, agent or session tells anything of another.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use proptest::prelude::*;
-use puna_core::{ErrorKind, Journal};
+use puna_core::{ErrorKind, Journal, Record, TurnOutcome};
 use puna_memory::{Conversations, FactScope, Facts, Forget, NewFact, Source, forget};
 use puna_store::{SledStore, Store, StoreOptions};
 
@@ -98,5 +98,153 @@ proptest! {
                 assert_eq!(keys.len() as u64, namespace.entries);
             }
         });
+    }
+}
+
+/// Something that is done with a session or with the facts of a scope.
+#[derive(Clone, Debug)]
+enum Act {
+    Append(usize),
+    Late(usize),
+    Delete(usize),
+    Fork(usize, usize),
+    Move(usize, usize),
+    Remember(usize),
+    Search(usize),
+    Forget(usize, usize),
+    ForgetAll(usize),
+    Reopen,
+}
+
+const NAMES: [&str; 5] = ["a", "aa", "a/a", "é", "session"];
+
+fn act() -> impl Strategy<Value = Act> {
+    let name = || 0..NAMES.len();
+    prop_oneof![
+        3 => name().prop_map(Act::Append),
+        1 => name().prop_map(Act::Late),
+        1 => name().prop_map(Act::Delete),
+        2 => (name(), name()).prop_map(|(from, to)| Act::Fork(from, to)),
+        2 => (name(), name()).prop_map(|(from, to)| Act::Move(from, to)),
+        4 => name().prop_map(Act::Remember),
+        2 => name().prop_map(Act::Search),
+        2 => (name(), any::<usize>()).prop_map(|(scope, which)| Act::Forget(scope, which)),
+        1 => name().prop_map(Act::ForgetAll),
+        1 => Just(Act::Reopen),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, max_shrink_iters: 100, ..ProptestConfig::default() })]
+
+    /// Whatever is done in whichever order, each session and each scope has what was put there, and errors tell nothing.
+    #[test]
+    fn nothing_crosses_whatever_is_done(acts in prop::collection::vec(act(), 1..40)) {
+        let folder = tempfile::tempdir().expect("a folder");
+        block_on(async {
+            let open = || SledStore::open(folder.path(), &StoreOptions::default()).expect("a store");
+            // The scopes' users and agents are each other's beginnings, too.
+            let scope = |at: usize| FactScope {
+                user: (at > 0).then(|| NAMES[at].to_owned()),
+                agent: at.is_multiple_of(2).then(|| NAMES[(at + 1) % NAMES.len()].to_owned()),
+            };
+            let mut store = Some(open());
+            let mut sessions: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+            let mut known: BTreeMap<usize, BTreeMap<String, String>> = BTreeMap::new();
+            for (number, act) in acts.into_iter().enumerate() {
+                if let Act::Reopen = act {
+                    drop(store.take());
+                    store = Some(open());
+                }
+                let shared: Arc<dyn Store> = Arc::new(store.clone().expect("it is open"));
+                let (journal, facts) = (Conversations::new(Arc::clone(&shared)), Facts::new(shared));
+                match act {
+                    Act::Append(at) => {
+                        let text = format!("secret {number} of {}", NAMES[at]);
+                        let texts = sessions.entry(NAMES[at]).or_default();
+                        let next = 2 * texts.len() as u64;
+                        let ended = Record::TurnFinished {
+                            outcome: TurnOutcome::Answered { text: String::new(), value: None },
+                        };
+                        journal.append(NAMES[at], next, &[said(&text), ended]).await.expect("an append");
+                        texts.push(text);
+                    }
+                    Act::Late(at) => {
+                        let error = journal.append(NAMES[at], 999, &[said("x")]).await.expect_err("too late");
+                        prop_assert!(!error.report().contains("secret"), "{error}");
+                    }
+                    Act::Delete(at) => {
+                        let deleted = journal.delete(NAMES[at]).await.expect("a deletion");
+                        prop_assert_eq!(deleted, sessions.remove(NAMES[at]).is_some());
+                    }
+                    Act::Fork(from, to) => {
+                        let forked = journal.fork(NAMES[from], None, NAMES[to]).await;
+                        match sessions.get(NAMES[from]).cloned() {
+                            Some(texts) if !sessions.contains_key(NAMES[to]) => {
+                                forked.expect("a fork");
+                                sessions.insert(NAMES[to], texts);
+                            }
+                            _ => {
+                                let error = forked.expect_err("nothing to fork, or something in the way");
+                                prop_assert!(!error.report().contains("secret"), "{error}");
+                            }
+                        }
+                    }
+                    Act::Move(from, to) => {
+                        let mut out = Vec::new();
+                        let exported = journal.export(NAMES[from], &mut out).await;
+                        prop_assert_eq!(exported.is_ok(), sessions.contains_key(NAMES[from]));
+                        if exported.is_ok() {
+                            let imported = journal.import(&mut out.as_slice(), Some(NAMES[to])).await;
+                            prop_assert_eq!(imported.is_ok(), !sessions.contains_key(NAMES[to]));
+                            let texts = sessions[NAMES[from]].clone();
+                            sessions.entry(NAMES[to]).or_insert(texts);
+                        }
+                    }
+                    Act::Remember(at) => {
+                        let text = format!("keeps the secret {number} of scope {at}");
+                        let fact = NewFact { subject: "x".to_owned(), text: text.clone(), ..NewFact::default() };
+                        let id = facts.remember(&scope(at), fact).await.expect("a fact").fact().id.clone();
+                        known.entry(at).or_default().insert(id, text);
+                    }
+                    Act::Search(at) => {
+                        let found = facts.search(&scope(at), "Which secret of which scope?", 100).await;
+                        let mut found: Vec<String> =
+                            found.expect("a search").into_iter().map(|(fact, _)| fact.text).collect();
+                        found.sort_unstable();
+                        let mut wanted: Vec<String> =
+                            known.get(&at).into_iter().flatten().map(|(_, text)| text.clone()).collect();
+                        wanted.sort_unstable();
+                        prop_assert_eq!(found, wanted);
+                    }
+                    Act::Forget(at, which) => {
+                        // Of any scope: only one's own is found.
+                        let all: Vec<String> = known.values().flat_map(BTreeMap::keys).cloned().collect();
+                        if !all.is_empty() {
+                            let id = &all[which % all.len()];
+                            let forgotten = facts.forget(&scope(at), id).await;
+                            let own = known.get_mut(&at).and_then(|facts| facts.remove(id));
+                            prop_assert_eq!(forgotten.is_ok(), own.is_some());
+                            if let Err(error) = forgotten {
+                                prop_assert!(!error.report().contains("secret"), "{error}");
+                            }
+                        }
+                    }
+                    Act::ForgetAll(at) => {
+                        let forgotten = facts.forget_all(&scope(at)).await.expect("forgotten").len();
+                        prop_assert_eq!(forgotten, known.remove(&at).map_or(0, |facts| facts.len()));
+                    }
+                    Act::Reopen => {}
+                }
+                let listed = journal.sessions().await.expect("a list");
+                prop_assert!(listed.iter().map(|summary| summary.session.as_str()).eq(sessions.keys().copied()));
+                for (name, wanted) in &sessions {
+                    let entries = journal.read(name, 0).await.expect("entries");
+                    let said: Vec<_> = entries.into_iter().step_by(2).collect();
+                    prop_assert_eq!(&texts(&said), wanted);
+                }
+            }
+            Ok(())
+        })?;
     }
 }

@@ -156,3 +156,23 @@ fn what_dead_processes_left_is_cleared() {
         }
     });
 }
+
+#[test]
+fn an_export_keeps_where_a_session_was_forked() {
+    let folder = tempfile::tempdir().expect("a folder");
+    block_on(async {
+        let journal = durable(folder.path());
+        journal.append("s", 0, &turn("one")).await.expect("a turn");
+        journal.append("s", 3, &turn("two")).await.expect("a turn");
+        let fork = journal.fork("s", Some(1), "f").await.expect("a fork");
+        let mut out = Vec::new();
+        journal.export("f", &mut out).await.expect("an export");
+        journal.delete("f").await.expect("a deletion");
+        journal.import(&mut out.as_slice(), Some("g")).await.expect("an import");
+        let imported = journal.summary("g").await.expect("a summary").expect("it is there");
+        assert_eq!(imported.forked_from, fork.forked_from);
+        assert!(fork.forked_from.is_some_and(|from| from.session == "s" && from.turns == 1));
+        let branches = journal.branches("s").await.expect("branches");
+        assert_eq!(branches.iter().map(|branch| branch.session.session.as_str()).collect::<Vec<_>>(), ["g"]);
+    });
+}

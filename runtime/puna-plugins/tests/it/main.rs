@@ -3,6 +3,7 @@
 mod building;
 mod calling;
 mod documents;
+mod fetching;
 mod guests;
 mod lending;
 mod probe;

@@ -3,7 +3,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{Number, Row};
+use super::{Number, Row, fetch};
 
 /// Numbers of a register.
 const LANES: usize = 8;
@@ -11,11 +11,11 @@ const LANES: usize = 8;
 /// Sums that are counted apart: what is added next need not wait for what was added last.
 const SUMS: usize = 4;
 
-/// How far ahead of a scan memory is asked for, in bytes: the processor itself does not guess beyond a page.
-const AHEAD: usize = 1024;
+/// How many rows ahead of a scan memory is asked for: the processor itself does not guess beyond a page.
+const SCAN_AHEAD: usize = 2;
 
 /// How many rows ahead memory is asked for where rows lie anywhere: as many as the processor waits for at a time.
-const ROWS_AHEAD: usize = 4;
+const GATHER_AHEAD: usize = 4;
 
 pub(super) fn is_there() -> bool {
     is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c")
@@ -23,8 +23,12 @@ pub(super) fn is_there() -> bool {
 
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(super) fn scan<N: Number>(query: &[f32], rows: &[N], out: &mut [f32]) {
-    for (row, out) in rows.chunks_exact(query.len()).zip(out) {
-        fetch(row, AHEAD);
+    let dimension = query.len();
+    for (index, (row, out)) in rows.chunks_exact(dimension).zip(out).enumerate() {
+        if let Some(later) = rows.get((index + SCAN_AHEAD) * dimension..(index + SCAN_AHEAD + 1) * dimension)
+        {
+            fetch(later);
+        }
         *out = dot(query, row);
     }
 }
@@ -32,10 +36,10 @@ pub(super) fn scan<N: Number>(query: &[f32], rows: &[N], out: &mut [f32]) {
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(super) fn gather<N: Number>(query: &[f32], all: &[N], rows: &[Row], out: &mut [f32]) {
     let row = |row: Row| &all[row as usize * query.len()..][..query.len()];
-    rows.iter().take(ROWS_AHEAD).for_each(|first| fetch(row(*first), 0));
+    rows.iter().take(GATHER_AHEAD).for_each(|first| fetch(row(*first)));
     for (index, (this, out)) in rows.iter().zip(out).enumerate() {
-        if let Some(next) = rows.get(index + ROWS_AHEAD) {
-            fetch(row(*next), 0);
+        if let Some(next) = rows.get(index + GATHER_AHEAD) {
+            fetch(row(*next));
         }
         *out = dot(query, row(*this));
     }
@@ -49,16 +53,6 @@ pub(super) fn widen<N: Number>(numbers: &[N], floats: &mut [f32]) {
         unsafe { _mm256_storeu_ps(to.as_mut_ptr(), N::load(from.as_ptr())) };
     }
     super::portable::widen(rest, wide_rest);
-}
-
-/// Asks for the memory at some distance behind numbers before it is needed.
-#[inline]
-#[target_feature(enable = "avx2,fma,f16c")]
-fn fetch<N>(numbers: &[N], ahead: usize) {
-    let start = numbers.as_ptr().cast::<i8>();
-    for line in (0..size_of_val(numbers)).step_by(64) {
-        _mm_prefetch::<_MM_HINT_T0>(start.wrapping_add(ahead + line));
-    }
 }
 
 #[inline]

@@ -6,6 +6,10 @@ mod portable;
 
 use super::{Row, number::Number};
 
+/// What processors read from memory at a time.
+#[cfg(target_arch = "x86_64")]
+const LINE_BYTES: usize = 64;
+
 /// The dot products with rows that lie one behind the other, into `out`.
 pub(super) fn scan<N: Number>(query: &[f32], rows: &[N], out: &mut [f32]) {
     assert_eq!(rows.len(), query.len() * out.len());
@@ -26,6 +30,19 @@ pub(super) fn gather<N: Number>(query: &[f32], all: &[N], rows: &[Row], out: &mu
         return unsafe { avx2::gather(query, all, rows, out) };
     }
     portable::gather(query, all, rows, out);
+}
+
+/// Asks for memory before it is needed, where the processor can be asked.
+#[inline]
+pub(super) fn fetch<T>(memory: &[T]) {
+    #[cfg(target_arch = "x86_64")]
+    for line in (0..size_of_val(memory)).step_by(LINE_BYTES) {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: every x86-64 processor has the instruction, which reads nothing.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(memory.as_ptr().cast::<i8>().wrapping_add(line)) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = memory;
 }
 
 /// Numbers in floats, which are as many.
