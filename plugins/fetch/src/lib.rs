@@ -3,7 +3,6 @@
 //!
 //! It reaches the sites that its grant `http` lists and no other.
 
-mod html;
 mod page;
 
 use puna_plugin::{

@@ -2,12 +2,14 @@
 
 use encoding_rs::{Encoding, UTF_8};
 use puna_plugin::{Error, ErrorKind, http::Response};
+use puna_plugin_markdown::html;
 use serde_json::Value;
-
-use crate::html;
 
 /// Most bytes of a page that are read: a longer one is cut.
 const MAX_PAGE_BYTES: usize = 4 << 20;
+
+/// Most bytes of Markdown made of one page.
+const MAX_MARKDOWN_BYTES: usize = 2 << 20;
 
 /// Where a page's own word on its encoding is looked for: HTML asks authors to put it there.
 const DECLARATION_BYTES: usize = 1_024;
@@ -47,7 +49,7 @@ pub fn read(response: &Response) -> Result<Page, Error> {
     let charset = charset(parameters).or_else(|| if is_html { charset(&start) } else { None });
     let text = charset.unwrap_or(UTF_8).decode(body).0;
     if is_html {
-        let read = html::to_markdown(&text, &response.url);
+        let read = html::read(&text, &response.url, MAX_MARKDOWN_BYTES);
         cut |= read.cut;
         return Ok(Page { title: read.title, text: read.text, cut });
     }

@@ -1,6 +1,11 @@
 //! Giving space back, which sled never does: the data is written anew, as the next generation.
 
-use std::{fs, path::Path};
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::Path,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use puna_core::{Error, ErrorKind, Result};
 use serde::Serialize;
@@ -8,7 +13,7 @@ use serde::Serialize;
 use crate::{
     SledStore,
     files::{self, Db, sled_error},
-    generation::Generation,
+    flush::flush,
     mark::Mark,
     seal::unseal,
 };
@@ -53,7 +58,8 @@ pub(crate) type OnProgress = Box<dyn FnMut(CompactProgress) + Send>;
 
 impl SledStore {
     /// Writes the data anew beside what is there, reads it back, and takes it in its place: space of what was removed
-    /// or replaced is given back, and nothing of it is left in the folder's files. Reads go on meanwhile; batches wait.
+    /// or replaced is given back, and nothing of it is left in the folder's files, unless it was removed while this went on.
+    /// Reads and batches go on meanwhile; batches wait while what they changed is brought over in the end.
     /// Needs room on the disk for the data as it is now. Goes on where the caller does not wait for it.
     ///
     /// A kill at any moment leaves the data as it was or as it is to be, and the next open clears the other away.
@@ -66,40 +72,61 @@ impl SledStore {
     }
 }
 
-/// The next generation of a store's data, whole and on the disk, though not yet the current one.
-pub(crate) struct Rewritten {
+/// Keys that were written or removed while a copy is made: what the copy has of them is not relied on.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Changed(Arc<Mutex<BTreeSet<Vec<u8>>>>);
+
+impl Changed {
+    /// Takes the keys of a batch, before it is applied.
+    pub(crate) fn note<'a>(&self, keys: impl Iterator<Item = &'a Vec<u8>>) {
+        self.lock().extend(keys.cloned());
+    }
+
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.lock().len()
+    }
+
+    fn has(&self, key: &[u8]) -> bool {
+        self.lock().contains(key)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeSet<Vec<u8>>> {
+        // Nothing panics while it is held.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The next generation of a store's data, on the disk but for what has changed meanwhile, and not yet the current one.
+pub(crate) struct Copied {
     pub(crate) db: Db,
-    pub(crate) generation: Generation,
     pub(crate) entries: u64,
 }
 
-/// Writes the next generation. On an error nothing of it is left.
-pub(crate) fn rewrite(
-    store: &Path,
+/// Writes the next generation into its folder while others write to this one. On an error nothing of it is left.
+pub(crate) fn copy(
+    folder: &Path,
     from: &sled::Db,
-    generation: Generation,
-    count: u64,
     cache_bytes: u64,
+    changed: &Changed,
     progress: &mut OnProgress,
-) -> Result<Rewritten> {
-    let generation = generation.next();
-    let folder = generation.folder(store);
-    remove(&folder)?;
-    let written = write(&folder, from, count, cache_bytes, progress);
+) -> Result<Copied> {
+    remove(folder)?;
+    let written = write(folder, from, cache_bytes, changed, progress);
     if written.is_err() {
         // The error tells more; the next open clears it away too.
-        let _ = remove(&folder);
+        let _ = remove(folder);
     }
-    written.map(|(db, entries)| Rewritten { db, generation, entries })
+    written
 }
 
 fn write(
     folder: &Path,
     from: &sled::Db,
-    count: u64,
     cache_bytes: u64,
+    changed: &Changed,
     progress: &mut OnProgress,
-) -> Result<(Db, u64)> {
+) -> Result<Copied> {
     files::make_folder(folder)?;
     let to = files::open(folder, cache_bytes)?;
     let (mut batch, mut bytes, mut entries) = (sled::Batch::default(), 0, 0_u64);
@@ -112,7 +139,7 @@ fn write(
         batch.insert(key, sealed);
         if bytes >= PIECE_BYTES {
             to.apply_batch(std::mem::take(&mut batch)).map_err(sled_error)?;
-            to.flush().map_err(sled_error)?;
+            flush(&to)?;
             bytes = 0;
         }
         if entries.is_multiple_of(PROGRESS_ENTRIES) {
@@ -120,33 +147,73 @@ fn write(
         }
     }
     to.apply_batch(batch).map_err(sled_error)?;
-    to.flush().map_err(sled_error)?;
+    flush(&to)?;
     drop(to);
-    Mark::open(folder)?
-        .0
-        .set(count)
-        .map_err(|error| Error::from_io("write", folder.join(crate::mark::MARK_FILE), error))?;
     files::sync_all(folder)?;
     // As the next process will find it.
-    let to = files::open(folder, cache_bytes)?;
-    verify(from, &to, progress)?;
-    files::sync_all(folder)?;
-    Ok((to, entries))
+    let db = files::open(folder, cache_bytes)?;
+    verify(from, &db, changed, progress)?;
+    Ok(Copied { db, entries })
 }
 
-/// Whether two have the same entries.
-fn verify(from: &sled::Db, to: &sled::Db, progress: &mut OnProgress) -> Result<()> {
-    let differ = |key: &[u8]| {
-        let key = key.escape_ascii();
-        Error::new(ErrorKind::Corrupt, format!("the value of key `{key}` is not what was written anew"))
-    };
+impl Copied {
+    /// Brings what has changed since the copy began into it, and all of it to the disk. Nobody writes meanwhile.
+    pub(crate) fn catch_up(
+        &self,
+        folder: &Path,
+        from: &sled::Db,
+        changed: &Changed,
+        count: u64,
+    ) -> Result<()> {
+        let keys = changed.lock();
+        let mut batch = sled::Batch::default();
+        for key in keys.iter() {
+            match from.get(key).map_err(sled_error)? {
+                Some(sealed) => batch.insert(key.as_slice(), sealed),
+                None => batch.remove(key.as_slice()),
+            }
+        }
+        self.db.apply_batch(batch).map_err(sled_error)?;
+        flush(&self.db)?;
+        for key in keys.iter() {
+            if self.db.get(key).map_err(sled_error)? != from.get(key).map_err(sled_error)? {
+                return Err(differ(key));
+            }
+        }
+        Mark::open(folder)?
+            .0
+            .set(count)
+            .map_err(|error| Error::from_io("write", folder.join(crate::mark::MARK_FILE), error))?;
+        files::sync_all(folder)
+    }
+}
+
+/// Whether two have the same entries, but for what changes.
+fn verify(from: &sled::Db, to: &sled::Db, changed: &Changed, progress: &mut OnProgress) -> Result<()> {
     let (mut wanted, mut found, mut entries) = (from.iter(), to.iter(), 0_u64);
+    let next = |iter: &mut sled::Iter| iter.next().transpose().map_err(sled_error);
+    let mut pair = (next(&mut wanted)?, next(&mut found)?);
     loop {
-        let pair = (wanted.next().transpose(), found.next().transpose());
-        match (pair.0.map_err(sled_error)?, pair.1.map_err(sled_error)?) {
+        // The key that is looked at: where they differ, the lesser of the two.
+        let (of_wanted, of_found) = match &pair {
             (None, None) => return Ok(()),
-            (Some(wanted), Some(found)) if wanted == found => {}
-            (Some((key, _)), _) | (None, Some((key, _))) => return Err(differ(&key)),
+            (Some(one), Some(other)) if one == other => (true, true),
+            (Some((one, _)), Some((other, _))) => (one <= other, other <= one),
+            (one, other) => (one.is_some(), other.is_some()),
+        };
+        let same = pair.0 == pair.1;
+        let looked_at = if of_wanted { &pair.0 } else { &pair.1 };
+        if let Some((key, _)) = looked_at
+            && !same
+            && !changed.has(key)
+        {
+            return Err(differ(key));
+        }
+        if of_wanted {
+            pair.0 = next(&mut wanted)?;
+        }
+        if of_found {
+            pair.1 = next(&mut found)?;
         }
         entries += 1;
         if entries.is_multiple_of(PROGRESS_ENTRIES) {
@@ -155,7 +222,13 @@ fn verify(from: &sled::Db, to: &sled::Db, progress: &mut OnProgress) -> Result<(
     }
 }
 
-fn remove(folder: &Path) -> Result<()> {
+fn differ(key: &[u8]) -> Error {
+    let key = key.escape_ascii();
+    Error::new(ErrorKind::Corrupt, format!("the value of key `{key}` is not what was written anew"))
+}
+
+/// Removes what a copy has left.
+pub(crate) fn remove(folder: &Path) -> Result<()> {
     match fs::remove_dir_all(folder) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             Err(Error::from_io("remove", folder, error))

@@ -16,6 +16,7 @@ mod batch;
 mod compact;
 mod export;
 mod files;
+mod flush;
 mod generation;
 mod lock;
 mod mark;

@@ -163,7 +163,7 @@ fn cursor(db: &sled::Db, version: u32) -> Result<Vec<u8>> {
 }
 
 fn sync(db: &sled::Db, log: &File) -> Result<()> {
-    db.flush().map_err(sled_error)?;
+    crate::flush::flush(db)?;
     log.sync_data().map_err(|error| Error::new(ErrorKind::Io, "cannot sync the store").with_source(error))
 }
 

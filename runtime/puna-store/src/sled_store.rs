@@ -103,6 +103,7 @@ impl SledStore {
             mark,
             count,
             cache_bytes: options.cache_bytes,
+            copying: None,
         })?;
         Ok(Self { inner: Arc::new(Inner { writer, db, path: path.to_owned(), _lock: lock }) })
     }

@@ -60,7 +60,7 @@ fn html_becomes_markdown() {
         ("<a href='/open'>never closed", "[never closed](https://example.com/open)"),
         (
             "<table><tr><th>a</th><th>b</th></tr><tr><td>1</td><td>2 3</td></tr></table>",
-            "a | b\n--- | ---\n1 | 2 3",
+            "| a | b |\n| --- | --- |\n| 1 | 2 3 |",
         ),
         ("a<script>if (1 < 2) { x('</p>') }</script><style>p{}</style>b", "ab"),
         ("a<!-- no <b>comment</b> -->b", "ab"),

@@ -3,7 +3,9 @@
 mod building;
 mod calling;
 mod documents;
+mod fetching;
 mod guests;
 mod lending;
 mod probe;
 mod reading;
+mod replacing;

@@ -87,6 +87,53 @@ fn it_is_read_and_written_meanwhile() {
     });
 }
 
+/// Batches are acknowledged while the data is copied: the copy goes on only once one of each kind is.
+#[test]
+fn batches_do_not_wait_for_a_compaction() {
+    let folder = tempfile::tempdir().expect("a folder");
+    runtime().block_on(async {
+        let store = open(folder.path()).expect("a store");
+        fill_and_remove(&store).await;
+        // Enough for a word on how far it is.
+        for first in (0..3_000).step_by(500) {
+            let keys: Vec<String> = (first..first + 500).map(|number| format!("more-{number:05}")).collect();
+            store.commit(put(&keys, b"before")).await.expect("a batch");
+        }
+        let (told, stages) = tokio::sync::mpsc::unbounded_channel();
+        let (go_on, waits) = std::sync::mpsc::channel::<()>();
+        let compacting = tokio::spawn({
+            let store = store.clone();
+            let mut waits = Some(waits);
+            let tell = move |progress: CompactProgress| {
+                let _ = told.send(progress.stage);
+                if let Some(waits) = waits.take() {
+                    waits.recv().expect("it is told to go on");
+                }
+            };
+            async move { store.compact(tell).await }
+        });
+        let mut stages = stages;
+        assert_eq!(stages.recv().await, Some(CompactStage::Writing));
+        // Keys that are copied already and keys that are not: changed, removed, and new ones.
+        for key in ["more-00000", "more-02999", "new-00000", "zz"] {
+            store.commit(put(&[key.to_owned()], b"meanwhile")).await.expect("a batch");
+        }
+        assert_eq!(store.remove_prefix(SPACE, b"more-001").await.expect("a removal"), 100);
+        assert_eq!(store.remove_prefix(SPACE, b"more-028").await.expect("a removal"), 100);
+        go_on.send(()).expect("it waits");
+        compacting.await.expect("no panic").expect("a compaction");
+        let after = all(&store).await.expect("a scan");
+        assert_eq!(after.len(), 50 + 3_000 - 200 + 1);
+        for key in ["more-00000", "more-02999", "new-00000", "zz"] {
+            assert!(after.contains(&(key.as_bytes().to_vec(), b"meanwhile".to_vec())), "{key}");
+        }
+        drop(store);
+        let store = open(folder.path()).expect("the store");
+        assert_eq!(all(&store).await.expect("a scan"), after);
+        assert_eq!(store.check(|_| {}).await.expect("a check").damaged, 0);
+    });
+}
+
 /// What a compaction leaves when it is cut off between two of its steps, made by hand from the folders before and after.
 #[test]
 fn every_state_of_a_compaction_opens() {

@@ -1,5 +1,8 @@
 //! Markdown, written piece by piece.
 
+/// Most cells of a row of a table: a wider one goes on in its last cell.
+const MAX_CELLS: usize = 1_000;
+
 /// Deepest list or quote that is indented: deeper ones stay at this depth.
 const MAX_INDENTED: usize = 8;
 
@@ -22,6 +25,9 @@ pub struct Writer {
     in_code: bool,
     /// Whether a mark is open.
     marked: bool,
+    /// Cells of the row that is open, and of the first row of the table: none before it.
+    cells: usize,
+    columns: usize,
 }
 
 impl Writer {
@@ -30,10 +36,22 @@ impl Writer {
         self.out.len()
     }
 
+    /// Whether nothing was written.
+    pub fn is_empty(&self) -> bool {
+        self.out.is_empty()
+    }
+
+    /// What was written from `start`, a former [`len`](Self::len).
+    pub fn since(&self, start: usize) -> &str {
+        self.out.get(start..).unwrap_or_default()
+    }
+
     /// Begins a line.
     pub fn line(&mut self) {
         if self.in_code {
             self.out.push('\n');
+        } else if self.cells > 0 {
+            self.space = true;
         } else {
             self.breaks = self.breaks.max(1);
         }
@@ -41,6 +59,10 @@ impl Writer {
 
     /// Begins a paragraph.
     pub fn block(&mut self) {
+        if self.cells > 0 {
+            self.space = true;
+            return;
+        }
         // Paragraphs within a list stand close.
         let breaks = if self.lists.is_empty() { 2 } else { 1 };
         self.breaks = self.breaks.max(breaks);
@@ -48,7 +70,70 @@ impl Writer {
 
     /// Begins the coming line with a mark.
     pub fn begin(&mut self, mark: &str) {
-        self.beginning = Some(format!("{mark} "));
+        if self.cells == 0 {
+            self.beginning = Some(format!("{mark} "));
+        }
+    }
+
+    /// Begins a heading of the level 1 to 6.
+    pub fn begin_heading(&mut self, level: usize) {
+        self.block();
+        self.begin(&"######"[..level.clamp(1, 6)]);
+    }
+
+    /// Ends a heading.
+    pub fn end_heading(&mut self) {
+        self.end_beginning();
+        self.block();
+    }
+
+    /// Begins or ends a table. Its first row heads it.
+    pub fn table(&mut self) {
+        self.end_row();
+        self.columns = 0;
+        self.block();
+    }
+
+    /// Begins a cell, with its row if none is open. What stands in a cell stands in one line.
+    pub fn cell(&mut self) {
+        if self.in_code || self.cells == MAX_CELLS {
+            self.space = true;
+            return;
+        }
+        if self.cells == 0 {
+            // What is not set off from a paragraph is no table.
+            if self.columns == 0 {
+                self.block()
+            } else {
+                self.line()
+            }
+            self.text_start();
+            self.out.push('|');
+        } else {
+            self.out.push_str(" |");
+        }
+        self.cells += 1;
+        self.marked = false;
+        self.space = true;
+    }
+
+    /// Ends a row.
+    pub fn end_row(&mut self) {
+        if self.cells == 0 {
+            return;
+        }
+        self.out.push_str(" |");
+        if self.columns == 0 {
+            self.columns = self.cells;
+            self.breaks = 1;
+            self.cells = 0;
+            self.text_start();
+            self.out.push('|');
+            self.out.push_str(&" --- |".repeat(self.columns));
+        }
+        self.cells = 0;
+        self.space = false;
+        self.line();
     }
 
     /// Forgets the mark of a line that stayed empty.
@@ -92,6 +177,9 @@ impl Writer {
 
     /// Begins a block of code.
     pub fn begin_code(&mut self) {
+        if self.cells > 0 {
+            return;
+        }
         self.block();
         self.raw("```\n");
         self.in_code = true;
@@ -131,7 +219,11 @@ impl Writer {
         }
         for word in text.split(is_space).filter(|word| !word.is_empty()) {
             self.text_start();
-            self.out.push_str(word);
+            if self.cells > 0 && word.contains('|') {
+                self.out.push_str(&word.replace('|', "\\|"));
+            } else {
+                self.out.push_str(word);
+            }
             self.space = true;
         }
         self.space &= text.ends_with(is_space) || text.is_empty();
@@ -165,21 +257,23 @@ impl Writer {
         !self.in_code
     }
 
-    /// Makes what was written from `start` the text of a link.
-    pub fn link(&mut self, start: usize, target: &str) {
+    /// Makes what was written from `start` the text of a link, and tells whether it could.
+    pub fn link(&mut self, start: usize, target: &str) -> bool {
         let text = &self.out[start..];
         if self.in_code || text.trim().is_empty() || text.contains('\n') {
-            return;
+            return false;
         }
         self.out.insert(start, '[');
         self.out.push_str("](");
-        self.out.push_str(target);
+        self.out.push_str(&if self.cells > 0 { target.replace('|', "%7C") } else { target.to_owned() });
         self.out.push(')');
+        true
     }
 
     /// The whole text.
     pub fn finish(&mut self) -> String {
         self.end_code();
+        self.end_row();
         let text = std::mem::take(&mut self.out);
         text.trim().to_owned()
     }
