@@ -122,7 +122,7 @@ fn a_call_is_measured() {
     let few = ["--calls", "5", "--concurrent", "100", "--slots", "8"];
     let report: Value = serde_json::from_str(&puna.ok(&[&measure[..], &few[..]].concat())).expect("JSON");
     assert_eq!((&report["failed"], &report["concurrent"]), (&json!(0), &json!(100)));
-    for time in ["/compile_ms", "/fresh_us/median", "/warm_us/p95", "/calls_per_second"] {
+    for time in ["/compile_ms", "/ready_ms", "/fresh_us/median", "/warm_us/p95", "/calls_per_second"] {
         assert!(
             report.pointer(time).and_then(Value::as_f64).is_some_and(|time| time > 0.0),
             "{time}: {report}"

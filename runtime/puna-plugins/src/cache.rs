@@ -21,6 +21,16 @@ const MAX_ENTRY_BYTES: u64 = 256 << 20;
 
 const DIGEST_BYTES: usize = 32;
 
+/// An entry to trust: compiled code behind its digest. Not cut apart, because it is long.
+pub struct Entry(Vec<u8>);
+
+impl Entry {
+    /// The compiled code.
+    pub fn code(&self) -> &[u8] {
+        &self.0[DIGEST_BYTES..]
+    }
+}
+
 /// A folder of compiled components.
 pub struct Cache {
     folder: PathBuf,
@@ -42,10 +52,10 @@ impl Cache {
     }
 
     /// The compiled code of the component with this digest, if there is any to trust.
-    pub fn get(&self, component: &str) -> Option<Vec<u8>> {
+    pub fn get(&self, component: &str) -> Option<Entry> {
         let path = self.path(component);
         match self.read(&path, component) {
-            Ok(code) => Some(code),
+            Ok(entry) => Some(entry),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => {
                 tracing::warn!(path = %path.display(), %error, "a cached plugin is not trusted; compiling again");
@@ -70,22 +80,23 @@ impl Cache {
         self.folder.join(format!("{name}.compiled"))
     }
 
-    fn read(&self, path: &Path, component: &str) -> io::Result<Vec<u8>> {
+    fn read(&self, path: &Path, component: &str) -> io::Result<Entry> {
         let file = OpenOptions::new()
             .read(true)
             .custom_flags((rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK).bits().cast_signed())
             .open(path)?;
         check_file(&file)?;
-        let mut entry = Vec::new();
+        let length = file.metadata()?.len().min(MAX_ENTRY_BYTES);
+        let mut entry = Vec::with_capacity(usize::try_from(length).unwrap_or(0) + 1);
         file.take(MAX_ENTRY_BYTES + 1).read_to_end(&mut entry)?;
         if entry.len() < DIGEST_BYTES || entry.len() as u64 > MAX_ENTRY_BYTES {
             return Err(doubt("its length is wrong"));
         }
-        let code = entry.split_off(DIGEST_BYTES);
-        if entry != self.digest(component, &code) {
+        let entry = Entry(entry);
+        if entry.0[..DIGEST_BYTES] != self.digest(component, entry.code()) {
             return Err(doubt("its digest is wrong"));
         }
-        Ok(code)
+        Ok(entry)
     }
 
     fn write(&self, path: &Path, component: &str, code: &[u8]) -> io::Result<()> {

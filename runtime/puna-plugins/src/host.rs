@@ -15,7 +15,7 @@ use crate::{
     cache::Cache,
     contract::{self, bindings},
     guest::GuestState,
-    inspect::{self, inspect, read_component},
+    inspect::{inspect, read_component},
     turns::Turns,
 };
 
@@ -116,21 +116,21 @@ impl PluginHost {
                 format!("it imports `{unknown}`, which the contract does not offer"),
             ));
         }
-        let component = self.compile(bytes)?;
+        let component = self.compile(bytes, &inspection.digest)?;
         let pre = linker.instantiate_pre(&component).map_err(|error| {
             Error::invalid_input(format!("the component does not fit the contract: {error:#}"))
         })?;
         Plugin::new(pre, Arc::clone(&self.0.turns), inspection)
     }
 
-    fn compile(&self, bytes: &[u8]) -> Result<Component> {
+    /// Compiles the component of this digest, or takes it from the cache.
+    fn compile(&self, bytes: &[u8], digest: &str) -> Result<Component> {
         let engine = &self.0.engine;
-        let digest = inspect::digest(bytes);
-        if let Some(code) = self.0.cache.as_ref().and_then(|cache| cache.get(&digest)) {
+        if let Some(entry) = self.0.cache.as_ref().and_then(|cache| cache.get(digest)) {
             // SAFETY: deserialising is running: `Cache::get` gives only what a host with the same
             // engine wrote for this component into a folder and a file that this user alone can write,
             // and whose digest still fits.
-            match unsafe { Component::deserialize(engine, &code) } {
+            match unsafe { Component::deserialize(engine, entry.code()) } {
                 Ok(component) => return Ok(component),
                 Err(error) => tracing::warn!(%error, "a cached plugin does not load; compiling again"),
             }
@@ -139,7 +139,7 @@ impl PluginHost {
             .map_err(|error| Error::invalid_input(format!("the component does not compile: {error:#}")))?;
         if let Some(cache) = &self.0.cache {
             match component.serialize() {
-                Ok(code) => cache.put(&digest, &code),
+                Ok(code) => cache.put(digest, &code),
                 Err(error) => tracing::warn!(%error, "a compiled plugin cannot be serialised"),
             }
         }

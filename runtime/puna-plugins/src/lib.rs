@@ -37,6 +37,7 @@ mod http;
 mod inspect;
 mod instance;
 mod limits;
+mod live;
 mod loader;
 mod manifest;
 mod plugin;
@@ -47,7 +48,8 @@ mod tool;
 mod turns;
 
 pub use build::{
-    BuildCheck, BuildOptions, BuildReport, Language, Lock, SourceFile, build, check_build, verify,
+    BuildCheck, BuildOptions, BuildReport, Language, Lock, SourceFile, build, check_build, source_files,
+    verify,
 };
 pub use contract::CONTRACT;
 pub use grants::{FolderGrant, Grant, Grants, HttpGrant, SecretGrant, Secrets, SqlGrant};
@@ -59,6 +61,7 @@ pub use limits::{
     Limits, MAX_CALL_DEPTH, MAX_COMPONENT_BYTES, MAX_CORE_INSTANCES, MAX_CORE_MODULES, MAX_FUNCTION_BYTES,
     MAX_MEMORIES, MAX_MEMORY_BYTES, MAX_TABLE_ELEMENTS, MAX_TABLES,
 };
+pub use live::LivePlugin;
 pub use loader::{LoadedPage, LoaderManifest, LoaderSource, PluginCursor, PluginLoader};
 pub use manifest::{Ask, MANIFEST_SECTION, MAX_MANIFEST_BYTES, MAX_TOOLS, Manifest, embed_manifest};
 pub use plugin::{Plugin, ReadyPlugin, Setup};

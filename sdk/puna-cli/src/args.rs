@@ -236,6 +236,22 @@ pub(crate) struct PluginSetupArgs {
     pub config: Option<String>,
 }
 
+#[derive(Debug, ClapArgs)]
+pub(crate) struct DevArgs {
+    /// The folder with plugin.toml
+    pub folder: PathBuf,
+    /// Chat with this agent, one of whose plugins it is
+    #[arg(long, value_name = "FILE")]
+    pub agent: Option<PathBuf>,
+    /// The chat's conversation
+    #[arg(short, long, default_value = "dev")]
+    pub session: String,
+    #[command(flatten)]
+    pub data: DataArgs,
+    #[command(flatten)]
+    pub form: FormArgs,
+}
+
 /// A language that `puna plugin new` knows.
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
 pub(crate) enum PluginLanguage {
@@ -273,6 +289,11 @@ pub(crate) enum PluginCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Build and test a plugin whenever its source changes, and lend it to an agent meanwhile
+    #[command(after_help = "\
+With `--agent` it is a chat. Once the plugin is built again and its cases pass, the agent's next call goes to the new component;
+calls under way end on the old one, which also stays when a build or a case fails.")]
+    Dev(DevArgs),
     /// Show what a component declares, without running it
     Inspect {
         /// The component

@@ -1,6 +1,9 @@
 use std::process::ExitCode;
 
-use puna::{AgentSpec, CancellationToken, Error, ErrorKind, Message, OutputSpec, Result, RunOptions};
+use puna::{
+    Agent, AgentBuilder, AgentSpec, CancellationToken, Error, ErrorKind, Message, OutputSpec, Result,
+    RunOptions, Stack,
+};
 use rustyline::{DefaultEditor, error::ReadlineError};
 
 use crate::{args, plugin::consent, render, run};
@@ -17,13 +20,30 @@ Ctrl-C stops an answer. A line that ends in \\ goes on in the next one.";
 pub(crate) async fn chat(args: args::ChatArgs) -> Result<ExitCode> {
     let mut spec = AgentSpec::from_file(&args.agent)?;
     args.form.clone().apply(&mut spec);
-    let (name, output) = (spec.name.clone(), spec.output.clone());
     let stack = run::open_stack(args.data.data.clone())?;
-    let mut building = stack.agent(spec);
-    if consent::somebody_is_there() {
-        building = building.ask_consent(consent::ask);
-    }
-    let agent = building.build().await?;
+    let agent = builder(&stack, &spec).build().await?;
+    converse(&stack, &spec, &args, agent, async || Ok(None)).await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// An agent about to be built, whose plugins' consents are asked of the person at the terminal.
+pub(crate) fn builder(stack: &Stack, spec: &AgentSpec) -> AgentBuilder {
+    let building = stack.agent(spec.clone());
+    if consent::somebody_is_there() { building.ask_consent(consent::ask) } else { building }
+}
+
+/// Reads questions and shows answers until the end of the input. Before each question, `renew` may give another agent.
+///
+/// # Errors
+/// Those of the terminal.
+pub(crate) async fn converse(
+    stack: &Stack,
+    spec: &AgentSpec,
+    args: &args::ChatArgs,
+    mut agent: Agent,
+    mut renew: impl AsyncFnMut() -> Result<Option<Agent>>,
+) -> Result<()> {
+    let (name, output) = (&spec.name, &spec.output);
     let history = stack.data_dir().join("chat-history");
     let mut editor = editor(&history)?;
     anstream::eprintln!(
@@ -63,15 +83,22 @@ pub(crate) async fn chat(args: args::ChatArgs) -> Result<ExitCode> {
                 // The line is worth keeping even if its history file is not writable.
                 let _ = editor.add_history_entry(question);
                 let _ = editor.save_history(&history);
-                answer(&agent, &args, question, &output).await;
+                match renew().await {
+                    Ok(Some(renewed)) => agent = renewed,
+                    Ok(None) => {}
+                    Err(error) => {
+                        let _ = crate::exit::report(&error);
+                    }
+                }
+                answer(&agent, args, question, output).await;
             }
         }
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 /// One turn. An error is shown and the conversation goes on.
-async fn answer(agent: &puna::Agent, args: &args::ChatArgs, question: &str, output: &OutputSpec) {
+async fn answer(agent: &Agent, args: &args::ChatArgs, question: &str, output: &OutputSpec) {
     let cancel = CancellationToken::new();
     let events = agent.run(
         &args.session,

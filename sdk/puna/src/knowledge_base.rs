@@ -136,7 +136,8 @@ impl Stack {
             reuse: None,
             limits: spec.limits,
         };
-        let ready = self.plugin(&plugin, agent, model, consent).await?;
+        let (plugin, setup) = self.plugin(&plugin, agent, model, consent).await?;
+        let ready = plugin.ready(setup)?;
         let name = retriever_name(spec, &ready.manifest().retrievers)?;
         Ok(Arc::new(ready.retriever(name)?))
     }

@@ -13,7 +13,7 @@ use puna_core::{
 };
 use puna_knowledge::Loaders;
 use puna_plugins::{
-    FolderGrant, Generator, Grants, HttpGrant, Inspection, KeyValue, Limits, ReadyPlugin, SecretGrant,
+    FolderGrant, Generator, Grants, HttpGrant, Inspection, KeyValue, Limits, LivePlugin, Plugin, SecretGrant,
     Services, Setup, SqlGrant,
 };
 use puna_spec::{AgentSpec, Grant, PluginLimits, PluginSpec};
@@ -217,7 +217,7 @@ impl Stack {
         Ok(loaders)
     }
 
-    /// Loads a plugin as an agent's file describes it, for the agent of this name.
+    /// Loads a plugin as an agent's file describes it, for the agent of this name, with what it is given.
     ///
     /// # Errors
     /// Those of loading, of the grants and of the configuration; [`Denied`](ErrorKind::Denied) where what it may use is
@@ -228,7 +228,7 @@ impl Stack {
         agent: &str,
         model: &LateModel,
         consent: Option<&AskConsent>,
-    ) -> Result<ReadyPlugin> {
+    ) -> Result<(Plugin, Setup)> {
         let plugin = self.plugins().load(&spec.plugin).await?;
         self.check_consent(&spec.grants, agent, plugin.inspection(), consent).await?;
         let name = plugin.manifest().name.clone();
@@ -236,7 +236,7 @@ impl Stack {
         let grants = grants(&spec.grants).map_err(of_plugin)?;
         let (stack, needed) = (self.clone(), grants.clone());
         let services = blocking(move || stack.plugin_services(&needed)).await?;
-        plugin.ready(Setup {
+        let setup = Setup {
             services: Services { generator: Some(Arc::new(model.clone())), ..services },
             grants,
             limits: limits(&spec.limits, Limits::default()),
@@ -244,24 +244,30 @@ impl Stack {
             reuse: spec.reuse.map_or(0, std::num::NonZeroU32::get),
             // Two agents with the same plugin share nothing.
             space: Some(format!("{agent}/{name}")),
-        })
+        };
+        Ok((plugin, setup))
     }
 
-    /// The functions of a plugin that an agent's file names, as tools.
-    pub(crate) async fn plugin_tools(
+    /// [`Stack::plugin`] for its tools.
+    pub(crate) async fn live_plugin(
         &self,
         spec: &PluginSpec,
         agent: &str,
         model: &LateModel,
         consent: Option<&AskConsent>,
-    ) -> Result<Vec<Arc<dyn Tool>>> {
-        let plugin = self.plugin(spec, agent, model, consent).await?;
+    ) -> Result<LivePlugin> {
+        let (plugin, setup) = self.plugin(spec, agent, model, consent).await?;
         check_functions(spec, plugin.inspection())?;
-        let wanted = |tool: &Arc<dyn Tool>| {
-            spec.functions.as_ref().is_none_or(|names| names.contains(&tool.schema().name))
-        };
-        Ok(plugin.tools()?.into_iter().filter(wanted).collect())
+        LivePlugin::new(&plugin, setup)
     }
+}
+
+/// The functions of a plugin that an agent's file names, as tools.
+pub(crate) fn plugin_tools(spec: &PluginSpec, plugin: &LivePlugin) -> Vec<Arc<dyn Tool>> {
+    let wanted = |tool: &Arc<dyn Tool>| {
+        spec.functions.as_ref().is_none_or(|names| names.contains(&tool.schema().name))
+    };
+    plugin.tools().into_iter().filter(wanted).collect()
 }
 
 fn limits(spec: &PluginLimits, defaults: Limits) -> Limits {

@@ -16,13 +16,16 @@ use puna_knowledge::Knowledge;
 use puna_memory::{
     Conversations, EphemeralJournal, Facts, Forget, Forgotten, LongTermMemory, LongTermOptions, MemoryScope,
 };
-use puna_plugins::{HostOptions, PluginHost};
+use puna_plugins::{HostOptions, LivePlugin, PluginHost};
 use puna_spec::{AgentSpec, CompanionPolicy, FactSearch, ModelSpec};
 use puna_store::{SledStore, StoreOptions};
 
 use crate::{
-    SetupProgress, SourceNumbers, consent::AskConsent, knowledge_tool::SourceCheck, output,
-    plugin_setup::LateModel,
+    SetupProgress, SourceNumbers,
+    consent::AskConsent,
+    knowledge_tool::SourceCheck,
+    output,
+    plugin_setup::{self, LateModel},
 };
 
 /// The environment variable that names the data folder.
@@ -391,6 +394,33 @@ impl AgentBuilder {
     /// Whatever is missing or not sound: model folder, plugin, function, ONNX Runtime; a data folder that
     /// another process holds; two tools of one name; what a plugin may use was not agreed to.
     pub async fn build(self) -> Result<Agent> {
+        Ok(self.build_parts().await?.0)
+    }
+
+    /// [`AgentBuilder::build`] with the plugin of this component at hand, so that another component can take its place
+    /// while the agent runs.
+    ///
+    /// # Errors
+    /// Those of [`AgentBuilder::build`]; not found when the spec names no such plugin.
+    pub async fn build_live(self, component: &Path) -> Result<(Agent, LivePlugin)> {
+        let file = |path: &Path| path.canonicalize().ok();
+        let named = self.spec.tools.iter().position(|tool| file(&tool.plugin) == file(component));
+        let named = named.ok_or_else(|| {
+            Error::new(
+                ErrorKind::NotFound,
+                format!(
+                    "agent `{0}` has no plugin `{1}`; add `- plugin: {1}` to its tools",
+                    self.spec.name,
+                    component.display()
+                ),
+            )
+        })?;
+        let (agent, mut plugins) = self.build_parts().await?;
+        Ok((agent, plugins.swap_remove(named)))
+    }
+
+    /// The agent with its plugins, in the spec's order.
+    async fn build_parts(self) -> Result<(Agent, Vec<LivePlugin>)> {
         let Self { stack, spec, mut tools, model, consent } = self;
         let form = output::form(&spec.output)?;
         let journal: Arc<dyn Journal> = if spec.memory.conversation {
@@ -404,8 +434,11 @@ impl AgentBuilder {
         // A missing plugin is told before a large model is loaded.
         let mut plugin_tools = Vec::new();
         let late_model = LateModel::default();
-        for plugin in &spec.tools {
-            plugin_tools.extend(stack.plugin_tools(plugin, &spec.name, &late_model, consent.as_ref()).await?);
+        let mut plugins = Vec::with_capacity(spec.tools.len());
+        for named in &spec.tools {
+            let plugin = stack.live_plugin(named, &spec.name, &late_model, consent.as_ref()).await?;
+            plugin_tools.extend(plugin_setup::plugin_tools(named, &plugin));
+            plugins.push(plugin);
         }
         plugin_tools.append(&mut tools);
         let (mut searches, numbers) = (Vec::new(), SourceNumbers::default());
@@ -478,7 +511,7 @@ impl AgentBuilder {
             puna_spec::HistoryPolicy::Summarize => HistoryPolicy::Summarize(summary_options(&spec.memory)),
         };
         options.locks = stack.0.locks.clone();
-        Agent::new(options)
+        Ok((Agent::new(options)?, plugins))
     }
 }
 

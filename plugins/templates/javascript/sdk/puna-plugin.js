@@ -38,7 +38,7 @@ export function tools(functions) {
     call(name, text) {
       try {
         const value = functions[name](JSON.parse(text));
-        return value instanceof Contents ? value.parts : [{ tag: "json", val: JSON.stringify(value) }];
+        return value instanceof Contents ? value.parts : [{ tag: "json", val: JSON.stringify(value ?? null) }];
       } catch (error) {
         throw failure(error);
       }

@@ -9,6 +9,7 @@ mod rows;
 mod terms;
 mod vector;
 mod vectors;
+mod visited;
 
 pub(crate) use self::{
     graph::Graph,

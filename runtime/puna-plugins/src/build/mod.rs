@@ -179,6 +179,16 @@ pub fn check_build(folder: impl AsRef<Path>, options: &BuildOptions) -> Result<B
     Ok(BuildCheck { identical, toolchain: report.toolchain, recorded_toolchain: lock.toolchain })
 }
 
+/// The files in a plugin's folder that its component is built from, named from the folder; those of path dependencies
+/// elsewhere are not among them.
+///
+/// # Errors
+/// Those of reading the folder, and of a `plugin.toml` that is not sound.
+pub fn source_files(folder: impl AsRef<Path>) -> Result<Vec<String>> {
+    let folder = folder.as_ref();
+    Authored::read(folder)?.own_files(folder)
+}
+
 /// Writes a file so that nobody ever sees half of it.
 fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));

@@ -221,3 +221,37 @@ fn shop(folder: &Path) -> Grants {
     let grant = SqlGrant { path, tables: Some(["orders".to_owned()].into()) };
     Grants { sql: BTreeMap::from([("shop".to_owned(), grant)]), ..Grants::default() }
 }
+
+/// What a plugin in another language than Rust has stands in its `plugin.toml`, which is checked before anything is
+/// compiled.
+#[test]
+fn wrong_manifests_of_other_languages_say_why() {
+    let tool = |rest: &str| format!("[[tools]]\nname = \"go\"\ndescription = \"Go.\"\n{rest}\n");
+    let object = tool("parameters = { type = \"object\" }");
+    let python = "language = \"python\"\n";
+    for (text, words, kind) in [
+        (format!("language = \"cobol\"\n{object}"), "cobol", ErrorKind::InvalidInput),
+        (object.clone(), "comes from its code", ErrorKind::InvalidInput),
+        (python.to_owned(), "tools, loaders or retrievers", ErrorKind::InvalidInput),
+        (format!("{python}{}", tool("")), "parameters", ErrorKind::InvalidInput),
+        (format!("{python}{}", tool("parameters = \"none.json\"")), "none.json", ErrorKind::NotFound),
+        (format!("{python}{}", tool("parameters = \"../a.json\"")), "within", ErrorKind::InvalidInput),
+        (format!("{python}{}", tool("parameters = \"/etc/passwd\"")), "within", ErrorKind::InvalidInput),
+        (format!("{python}{}", tool("parameters = \"plugin.toml\"")), "no JSON", ErrorKind::InvalidInput),
+        (
+            format!("{python}{}", tool("parameters = { type = \"string\" }")),
+            "`object`",
+            ErrorKind::InvalidInput,
+        ),
+        (format!("{python}{}", tool("parameters = { type = 7 }")), "parameters", ErrorKind::InvalidInput),
+        (format!("{python}{object}{object}"), "two tools", ErrorKind::InvalidInput),
+        (format!("{python}{object}"), "plugin.py", ErrorKind::NotFound),
+        (format!("language = \"javascript\"\n{object}"), "plugin.js", ErrorKind::NotFound),
+    ] {
+        let folder = tempfile::tempdir().expect("a folder");
+        fs::write(folder.path().join("plugin.toml"), format!("{PLUGIN_TOML}{text}")).expect("a write");
+        let error = build(folder.path(), &BuildOptions::default()).expect_err(&text);
+        assert_eq!(error.kind(), kind, "{error}\n{text}");
+        assert!(error.to_string().contains(words), "no `{words}` in: {error}");
+    }
+}

@@ -8,3 +8,4 @@ mod guests;
 mod lending;
 mod probe;
 mod reading;
+mod replacing;

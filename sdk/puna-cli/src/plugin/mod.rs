@@ -1,5 +1,6 @@
 mod bench;
 pub(crate) mod consent;
+mod dev;
 mod new;
 mod test;
 
@@ -25,6 +26,7 @@ pub(crate) async fn plugin(args: PluginArgs) -> Result<ExitCode> {
         PluginCommand::New { name, lang, folder } => new::new(lang, &name, folder)?,
         PluginCommand::Build { folder, check: false, json } => build(&folder, json)?,
         PluginCommand::Build { folder, check: true, json } => check(&folder, json)?,
+        PluginCommand::Dev(args) => dev::dev(args).await?,
         PluginCommand::Inspect { component, json } => inspect(&component, json)?,
         PluginCommand::Test { path, component, json } => {
             test::test(&path, component.as_deref(), json).await?

@@ -11,7 +11,7 @@ use std::{
 
 use async_trait::async_trait;
 use puna::{
-    Error, ErrorKind, Result, Tool, ToolContext, ToolError, ToolErrorKind,
+    Error, ErrorKind, Result, Stack, Tool, ToolContext, ToolError, ToolErrorKind,
     plugins::{Clock, HttpBounds, HttpRequest, HttpResponse, HttpService, Plugin, Random, Services, Setup},
 };
 use serde::{Deserialize, Serialize};
@@ -20,7 +20,7 @@ use serde_json::Value;
 use crate::{render, run, sessions::print_json, spec::print_line};
 
 /// The file of cases in a plugin's folder.
-const CASES_FILE: &str = "tests.yaml";
+pub(super) const CASES_FILE: &str = "tests.yaml";
 
 /// Most of a value that a line shows.
 const SHOWN_CHARS: usize = 300;
@@ -118,18 +118,51 @@ fn success() -> u16 {
 
 /// How a case came out.
 #[derive(Serialize)]
-struct Outcome {
+pub(super) struct Outcome {
     name: String,
-    passed: bool,
+    pub(super) passed: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
 }
 
-/// Runs the cases of a plugin's folder, or of a file of cases, on its component.
+/// Runs the cases of a plugin's folder, or of a file of cases, on its component, and shows how they came out.
 ///
 /// # Errors
 /// Those of the files; invalid input when a case does not come out as it must.
 pub(super) async fn test(path: &Path, component: Option<&Path>, json: bool) -> Result<()> {
+    let outcomes = run_cases(&run::open_stack(None)?, path, component).await?;
+    if json {
+        print_json(&outcomes)?;
+    } else {
+        outcomes.iter().try_for_each(|outcome| print_line(&outcome.line()))?;
+    }
+    judge_all(&outcomes)?;
+    if json { Ok(()) } else { print_line(&format!("{} cases passed", outcomes.len())) }
+}
+
+/// # Errors
+/// Invalid input when a case did not come out as it must.
+pub(super) fn judge_all(outcomes: &[Outcome]) -> Result<()> {
+    match outcomes.iter().filter(|outcome| !outcome.passed).count() {
+        0 => Ok(()),
+        failed => Err(Error::invalid_input(format!("{failed} of {} cases failed", outcomes.len()))),
+    }
+}
+
+impl Outcome {
+    /// To show.
+    pub(super) fn line(&self) -> String {
+        let sign = if self.passed { "ok    " } else { "FAILED" };
+        let reason = self.reason.as_ref().map(|reason| format!("\n       {reason}")).unwrap_or_default();
+        format!("{sign} {}{}", render::printable(&self.name), render::printable(&reason))
+    }
+}
+
+/// How the cases come out of a plugin's folder, or of a file of cases.
+///
+/// # Errors
+/// Those of the files; invalid input when there are no cases.
+pub(super) async fn run_cases(stack: &Stack, path: &Path, component: Option<&Path>) -> Result<Vec<Outcome>> {
     let file = if path.is_dir() { path.join(CASES_FILE) } else { path.to_owned() };
     let text = fs::read_to_string(&file).map_err(|error| Error::from_io("read", &file, error))?;
     let name = file.display().to_string();
@@ -141,33 +174,17 @@ pub(super) async fn test(path: &Path, component: Option<&Path>, json: bool) -> R
         Some(component) => component.to_owned(),
         None => component_in(folder)?,
     };
-    let stack = run::open_stack(None)?;
+    if cases.cases.is_empty() {
+        return Err(Error::invalid_input(format!("`{name}` has no cases")));
+    }
     let plugin = stack.plugins().load(&component).await?;
     let mut outcomes = Vec::new();
     for (number, case) in cases.cases.iter().enumerate() {
         let name = case.name.clone().unwrap_or_else(|| format!("{} {}", case.tool, number + 1));
         let reason = run_case(&plugin, case, folder).await?;
-        if !json {
-            let sign = if reason.is_none() { "ok    " } else { "FAILED" };
-            let reason = reason.as_ref().map(|reason| format!("\n       {reason}")).unwrap_or_default();
-            print_line(&format!("{sign} {}{}", render::printable(&name), render::printable(&reason)))?;
-        }
         outcomes.push(Outcome { name, passed: reason.is_none(), reason });
     }
-    let failed = outcomes.iter().filter(|outcome| !outcome.passed).count();
-    if json {
-        print_json(&outcomes)?;
-    }
-    match failed {
-        0 if outcomes.is_empty() => Err(Error::invalid_input(format!("`{name}` has no cases"))),
-        0 => {
-            if !json {
-                print_line(&format!("{} cases passed", outcomes.len()))?;
-            }
-            Ok(())
-        }
-        _ => Err(Error::invalid_input(format!("{failed} of {} cases failed", outcomes.len()))),
-    }
+    Ok(outcomes)
 }
 
 /// The one component in a folder.

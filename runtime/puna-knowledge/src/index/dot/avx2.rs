@@ -1,5 +1,5 @@
-//! With AVX2, FMA and F16C, which x86 processors have had since 2013. What takes the time is the memory, not the
-//! arithmetic: wider registers would wait as long.
+//! With AVX2, FMA and F16C, which x86 processors have had since 2013. What takes the time is the memory more than the
+//! arithmetic, so there is nothing here for wider registers.
 
 use std::arch::x86_64::*;
 
