@@ -91,6 +91,8 @@ async fn committed_loaders_read_real_files() {
                 "[elsewhere](https://example.com/wool)",
             ],
         ),
+        ("pdf", "pdf", "columns.pdf", &["On the herds of the high plains", "\n7. "]),
+        ("pdf", "pdf", "plain.pdf", &["llama 3.5 kg 12", "This page is turned by a quarter."]),
     ] {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/collections/documents").join(file);
         let content = std::fs::read(path).expect("a file of the repository");
@@ -114,6 +116,7 @@ async fn committed_loaders_refuse_what_is_not_theirs() {
         ("tables", "csv", json!({"rows": 0}), "/rows"),
         ("tables", "xlsx", json!({}), "does not begin as one"),
         ("docx", "docx", json!({}), "does not begin as one"),
+        ("pdf", "pdf", json!({}), "does not begin as one"),
     ] {
         let error =
             load(plugin, name, "a", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0", options).await.expect_err(name);
