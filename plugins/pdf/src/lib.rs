@@ -99,9 +99,7 @@ impl Pages {
     fn fill(&mut self) {
         let pages = self.pdf.pages();
         let cache = InterpreterCache::new();
-        // Without fonts of our own: the characters and widths are the file's.
-        let settings =
-            InterpreterSettings { font_resolver: std::sync::Arc::new(|_| None), ..Default::default() };
+        let settings = InterpreterSettings::default();
         for _ in 0..BATCH {
             let Some(page) = pages.get(self.next) else { return };
             self.next += 1;
