@@ -27,10 +27,12 @@ import bs4
 import docx
 import openpyxl
 
+import pypdf
+
 import make_documents
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-LOADERS = {".docx": "docx", ".xlsx": "xlsx", ".csv": "csv", ".html": "html"}
+LOADERS = {".docx": "docx", ".xlsx": "xlsx", ".csv": "csv", ".html": "html", ".pdf": "pdf"}
 COMPONENTS = {"xlsx": "tables", "csv": "tables"}
 
 
@@ -61,6 +63,10 @@ def by_csv(path):
     return "\n".join(" ".join(row) for row in csv.reader(io.StringIO(text), dialect))
 
 
+def by_pypdf(path):
+    return "\n".join(page.extract_text() for page in pypdf.PdfReader(path).pages)
+
+
 def by_soup(path):
     soup = bs4.BeautifulSoup(path.read_bytes(), "html.parser")
     main = soup.find("main") or soup
@@ -72,6 +78,7 @@ PEERS = {
     "xlsx": {"openpyxl": by_openpyxl},
     "csv": {"csv": by_csv},
     "html": {"beautifulsoup4": by_soup},
+    "pdf": {"pypdf": by_pypdf},
 }
 
 

@@ -1,5 +1,6 @@
 """Makes the files of tests/collections/documents: what the loaders of the repository are tested on and compared with.
 
+    apt-get install fonts-nanum
     pip install reportlab python-docx openpyxl pypdf
     python tests/bench/make_documents.py [FOLDER]
 
@@ -93,6 +94,16 @@ def asian(path):
     canvas.save()
 
 
+def embedded(path):
+    """Korean in a font of which what is used is embedded, with the table that tells its characters."""
+    pdfmetrics.registerFont(TTFont("Nanum", "/usr/share/fonts/truetype/nanum/NanumGothic.ttf"))
+    canvas = Canvas(str(path), pagesize=A4, invariant=1)
+    canvas.setFont("Nanum", 12)
+    for number, line in enumerate([KOREAN[:26], KOREAN[26:], ENGLISH[0]]):
+        canvas.drawString(60, 760 - 18 * number, line)
+    canvas.save()
+
+
 def encrypted(path, source):
     writer = PdfWriter(clone_from=PdfReader(source))
     writer.encrypt("hush", algorithm="RC4-128")
@@ -180,6 +191,7 @@ def main():
     columns(folder / "columns.pdf")
     plain(folder / "plain.pdf")
     asian(folder / "asian.pdf")
+    embedded(folder / "korean.pdf")
     encrypted(folder / "encrypted.pdf", folder / "plain.pdf")
     word(folder / "herd.docx")
     workbook(folder / "herd.xlsx")

@@ -92,6 +92,7 @@ async fn committed_loaders_read_real_files() {
             ],
         ),
         ("pdf", "pdf", "columns.pdf", &["On the herds of the high plains", "\n7. "]),
+        ("pdf", "pdf", "korean.pdf", &["라마는 안데스 고원에 사는 짐승이다", "Llamas carry wool"]),
         ("pdf", "pdf", "plain.pdf", &["llama 3.5 kg 12", "This page is turned by a quarter."]),
     ] {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/collections/documents").join(file);
