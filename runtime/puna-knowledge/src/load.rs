@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     fs::File,
-    io::Read,
+    io::{Read, Seek, SeekFrom},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -26,6 +26,9 @@ const MAX_DEPTH: usize = 64;
 /// Bytes that tell what a file is.
 const HEAD: usize = 8 << 10;
 
+/// Bytes at the end of a ZIP file that tell what it is: the directory of its parts is there.
+const TAIL: u64 = 64 << 10;
+
 /// What a file is, by its content first and its name where the content does not say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum FileKind {
@@ -41,7 +44,8 @@ pub enum FileKind {
     Binary,
 }
 
-/// Loaders for what is not read here, by the ending of a file's name in lower case, without the dot.
+/// Loaders for what is not read here, by the ending of a file's name in lower case, without the dot. A PDF file, a document of
+/// Word and a workbook of Excel go to `pdf`, `docx` and `xlsx` whatever their names.
 pub type Loaders = HashMap<String, Arc<dyn Loader>>;
 
 /// Endings of programs' sources.
@@ -199,7 +203,7 @@ type Inputs = stream::BoxStream<'static, Result<Input, Failure>>;
 async fn load_file(path: PathBuf, loaders: &Loaders) -> Inputs {
     let name = path.display().to_string();
     let fail = |error| stream::iter([Err(Failure { id: name.clone(), error })]).boxed();
-    if let Some(loader) = loaders.get(&ending(&name)) {
+    if let Some(loader) = loader_of(&path, loaders).await {
         return match loader.load(&name, &Value::Null).await {
             Ok(documents) => {
                 let named = move |document: Result<Document>| match document {
@@ -227,6 +231,37 @@ async fn load_file(path: PathBuf, loaders: &Loaders) -> Inputs {
         Err(error) => return fail(Error::internal("reading a file broke").with_source(error)),
     };
     load_bytes(name, bytes)
+}
+
+/// The loader of a file: of what its content tells beyond doubt, else of its name's ending.
+async fn loader_of<'a>(path: &Path, loaders: &'a Loaders) -> Option<&'a Arc<dyn Loader>> {
+    if loaders.is_empty() {
+        return None;
+    }
+    let opened = path.to_owned();
+    // What does not open is told by whoever reads it.
+    let told = tokio::task::spawn_blocking(move || content_ending(&opened)).await.ok().flatten();
+    told.and_then(|ending| loaders.get(ending)).or_else(|| loaders.get(&ending(&path.display().to_string())))
+}
+
+/// What the name of a file with this content ends in, where the content tells.
+fn content_ending(path: &Path) -> Option<&'static str> {
+    let mut file = File::open(path).ok()?;
+    let mut head = Vec::new();
+    file.by_ref().take(HEAD as u64).read_to_end(&mut head).ok()?;
+    match detect("", &head) {
+        FileKind::Pdf => Some("pdf"),
+        FileKind::Zip => {
+            let length = file.metadata().ok()?.len();
+            file.seek(SeekFrom::Start(length.saturating_sub(TAIL))).ok()?;
+            let mut tail = Vec::new();
+            file.take(TAIL).read_to_end(&mut tail).ok()?;
+            let holds = |part: &str| tail.windows(part.len()).any(|window| window == part.as_bytes());
+            let parts = [("word/document.xml", "docx"), ("xl/workbook.xml", "xlsx")];
+            parts.into_iter().find(|(part, _)| holds(part)).map(|(_, ending)| ending)
+        }
+        _ => None,
+    }
 }
 
 fn read_file(path: &Path) -> Result<Vec<u8>> {

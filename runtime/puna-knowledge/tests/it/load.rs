@@ -170,3 +170,27 @@ fn loaders_read_what_is_not_read_here() {
         .collect();
     assert_eq!(ids, ["a.NUM#1", "a.NUM#2", "b.txt"]);
 }
+
+#[test]
+fn the_content_chooses_the_loader_where_it_tells() {
+    let loaders = |names: &[&str]| {
+        Loaders::from_iter(
+            names.iter().map(|name| ((*name).to_owned(), Arc::new(Numbers) as Arc<dyn Loader>)),
+        )
+    };
+    for (name, content, loader) in [
+        ("report", "%PDF-1.7", "pdf"),
+        ("report.txt", "%PDF-1.7", "pdf"),
+        ("book.bin", "PK\u{3}\u{4}word/document.xml", "docx"),
+        ("sums.zip", "PK\u{3}\u{4}xl/workbook.xml", "xlsx"),
+    ] {
+        let folder = tempfile::tempdir().expect("a folder");
+        write(folder.path(), name, content);
+        let files = || find_files(&folder.path().display().to_string()).expect("files");
+        let load = |loaders| block_on(load_files(files(), loaders).collect::<Vec<_>>()).remove(0);
+        let read = load(loaders(&[loader, "txt"])).expect("a document");
+        assert_eq!(read.document.text, format!("page {content}"), "{name}");
+        // Another loader is not given what it cannot read.
+        assert!(load(loaders(&["csv"])).is_err(), "{name}");
+    }
+}
