@@ -35,7 +35,7 @@ fn page(content: &str) -> Vec<u8> {
     let start = file.len();
     let _ = write!(file, "xref\n0 {}\n0000000000 65535 f \n", places.len() + 1);
     for place in &places {
-        let _ = write!(file, "{place:010} 00000 n \n");
+        let _ = writeln!(file, "{place:010} 00000 n ");
     }
     let _ =
         write!(file, "trailer\n<< /Size {} /Root 1 0 R >>\nstartxref\n{start}\n%%EOF\n", places.len() + 1);
@@ -90,7 +90,7 @@ fn columns_are_read_one_after_the_other() {
     // Short cells are a table, which is read by lines.
     let cells: Vec<_> =
         (0..5).flat_map(|n| [(50, 700 - 14 * n, "llama"), (320, 700 - 14 * n, "3 kg")]).collect();
-    check(&text(&cells), &vec!["llama 3 kg"; 5].join("\n"));
+    check(&text(&cells), &["llama 3 kg"; 5].join("\n"));
 }
 
 #[test]
