@@ -2,10 +2,17 @@
 
 use std::collections::BTreeSet;
 
-use crate::onnx::{self, Given, Graph, MICROSOFT, Model, Node, OperatorSet, Size, Tensor, Type, ValueInfo};
+use crate::onnx::{
+    self, Entry, Given, Graph, MICROSOFT, Model, Node, OperatorSet, Size, Tensor, Type, ValueInfo,
+};
 
 /// The version of ONNX's own operators: the first with blocks in `DequantizeLinear`. The graphs use nothing newer.
 const OPSET: i64 = 21;
+
+/// Metadata of a graph with products of unsigned by signed bytes: the option of ONNX Runtime's sessions
+/// under which they do not saturate in 16 bits on processors with AVX2 or AVX-512 and without VNNI. It makes
+/// the weights unsigned; a product without a zero point of its own is given one.
+const EXACT_PRODUCTS: (&str, &str) = ("session.x64quantprecision", "1");
 
 /// A graph that grows. A node's value has the node's name.
 #[derive(Default)]
@@ -13,6 +20,7 @@ pub(crate) struct GraphWriter {
     graph: Graph,
     constants: BTreeSet<String>,
     microsoft: bool,
+    integers: bool,
 }
 
 impl GraphWriter {
@@ -119,6 +127,7 @@ impl GraphWriter {
         attributes: &[(&str, Given)],
     ) {
         self.microsoft |= domain == MICROSOFT;
+        self.integers |= kind == "MatMulIntegerToFloat";
         let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
         self.graph.node.push(Node {
             input: owned(inputs),
@@ -137,12 +146,18 @@ impl GraphWriter {
         if self.microsoft {
             opset_import.push(set(MICROSOFT, 1));
         }
+        let mut metadata_props = Vec::new();
+        if self.integers {
+            let (key, value) = EXACT_PRODUCTS;
+            metadata_props.push(Entry { key: key.to_owned(), value: value.to_owned() });
+        }
         Model {
             ir_version: Some(onnx::IR_VERSION),
             producer_name: env!("CARGO_PKG_NAME").to_owned(),
             producer_version: env!("CARGO_PKG_VERSION").to_owned(),
             graph: Some(self.graph),
             opset_import,
+            metadata_props,
         }
     }
 }

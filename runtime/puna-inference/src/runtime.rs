@@ -2,11 +2,21 @@
 
 use std::{
     ffi::{CStr, c_char, c_int},
+    fs::File,
+    io::{self, Read, Seek, SeekFrom},
+    path::Path,
     ptr,
     sync::{Arc, Mutex, PoisonError},
 };
 
-use ort::{environment::Environment, logging::LogLevel};
+use ort::{
+    environment::Environment,
+    logging::LogLevel,
+    session::{
+        Session,
+        builder::{GraphOptimizationLevel, SessionBuilder},
+    },
+};
 use puna_core::{Error, ErrorKind, Result};
 use serde::Serialize;
 
@@ -22,6 +32,13 @@ pub struct Runtime {
     environment: Environment,
     library: Library,
 }
+
+/// The option under which a processor with AVX2 or AVX-512 and without VNNI multiplies signed bytes as
+/// unsigned ones: it is slower, and does not saturate in 16 bits. Other processors are not touched.
+const EXACT_PRODUCTS: &str = "session.x64quantprecision";
+
+/// Bytes at a graph's end that are searched for the option's name: metadata is a graph's last field.
+const METADATA_BYTES: u64 = 1024;
 
 static RUNTIME: Mutex<Option<Runtime>> = Mutex::new(None);
 
@@ -101,8 +118,18 @@ impl Runtime {
         &self.library
     }
 
-    pub(crate) fn environment(&self) -> &Environment {
-        &self.environment
+    /// What every session of a model is built with.
+    pub(crate) fn session(&self, threads: usize, file: &Path) -> ort::Result<SessionBuilder> {
+        let builder = Session::builder(&self.environment)?;
+        let builder = builder.with_optimization_level(GraphOptimizationLevel::All).map_err(plain)?;
+        let builder = builder.with_intra_threads(threads).map_err(plain)?;
+        // Shapes change with every step: a plan for one of them helps no other.
+        let builder = builder.with_memory_pattern(false).map_err(plain)?;
+        let builder = builder.with_log_level(log_level()).map_err(plain)?;
+        if asks_for_exact_products(file) {
+            return builder.with_config_entry(EXACT_PRODUCTS, "1").map_err(plain);
+        }
+        Ok(builder)
     }
 }
 
@@ -172,6 +199,28 @@ pub(crate) fn log_level() -> LogLevel {
     } else {
         LogLevel::Error
     }
+}
+
+/// Whether a graph's metadata names [`EXACT_PRODUCTS`], as those of `puna model export` with products
+/// of 8-bit integers do. Other graphs are left alone: ONNX Runtime's change of signed bytes fails
+/// where products share a zero point or weights go by blocks.
+fn asks_for_exact_products(file: &Path) -> bool {
+    let read = || -> io::Result<Vec<u8>> {
+        let mut file = File::open(file)?;
+        let length = file.metadata()?.len();
+        file.seek(SeekFrom::Start(length.saturating_sub(METADATA_BYTES)))?;
+        let mut end = Vec::new();
+        file.take(METADATA_BYTES).read_to_end(&mut end)?;
+        Ok(end)
+    };
+    // A file that cannot be read fails where it is loaded, with its name.
+    let end = read().unwrap_or_default();
+    end.windows(EXACT_PRODUCTS.len()).any(|bytes| bytes == EXACT_PRODUCTS.as_bytes())
+}
+
+/// Drops the builder that a failed option hands back.
+pub(crate) fn plain<R>(error: ort::Error<R>) -> ort::Error {
+    ort::Error::new_with_code(error.code(), error.message())
 }
 
 /// Sends ONNX Runtime's log to `tracing`, a level lower than it came: what matters to a caller

@@ -251,8 +251,7 @@ impl Decoder<'_> {
         let (levels, row_scale) = self.quantise_rows(x);
         let one = self.graph.float(1.0, Type::Float32);
         let middle = self.graph.byte(128, Type::Uint8);
-        let zero = self.graph.byte(0, Type::Int8);
-        let inputs = [&*levels, &weight, &one, &column_scale, &middle, &zero];
+        let inputs = [&*levels, &weight, &one, &column_scale, &middle];
         let product = self.graph.microsoft("MatMulIntegerToFloat", &format!("{name}.product"), &inputs, &[]);
         Ok(self.graph.node("Mul", name, &[&product, &row_scale], &[]))
     }

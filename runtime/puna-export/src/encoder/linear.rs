@@ -71,8 +71,8 @@ impl Encoder<'_> {
         let shape = self.shape_of(rows);
         let graph = &mut self.graph;
         let one = graph.float(1.0, Type::Float32);
-        let (least, zero) = (graph.byte(0, Type::Uint8), graph.byte(0, Type::Int8));
-        let inputs = [&*levels, &weight, &one, &column_scale, &least, &zero];
+        let least = graph.byte(0, Type::Uint8);
+        let inputs = [&*levels, &weight, &one, &column_scale, &least];
         let product = graph.microsoft("MatMulIntegerToFloat", &format!("{name}.product"), &inputs, &[]);
         // What the weights alone say: a session works it out once.
         let to_float = [("to", Given::Int(i64::from(Type::Float32 as i32)))];

@@ -1,7 +1,7 @@
 //! An encoder's graph: batches in, a vector for each text out.
 
 use ort::{
-    session::{Session, SessionInputValue, builder::GraphOptimizationLevel},
+    session::{Session, SessionInputValue},
     value::{Tensor, TensorElementType},
 };
 use puna_core::{Error, ErrorKind, Result};
@@ -11,8 +11,7 @@ use super::pooling::pool;
 use crate::{
     buffer::failed,
     folder::{EncoderFolder, Pooling},
-    graph::plain,
-    runtime::{Runtime, log_level},
+    runtime::Runtime,
 };
 
 /// What the graph gives.
@@ -55,18 +54,13 @@ impl EncoderSession {
         padding: u32,
     ) -> Result<Self> {
         let shown = folder.graph.display().to_string();
-        let session = (|| -> ort::Result<Session> {
-            let builder = Session::builder(runtime.environment())?;
-            let builder = builder.with_optimization_level(GraphOptimizationLevel::All).map_err(plain)?;
-            let builder = builder.with_intra_threads(threads).map_err(plain)?;
-            // Shapes change with every batch.
-            let builder = builder.with_memory_pattern(false).map_err(plain)?;
-            let mut builder = builder.with_log_level(log_level()).map_err(plain)?;
-            builder.commit_from_file(&folder.graph)
-        })()
-        .map_err(|error| {
-            Error::new(ErrorKind::Corrupt, format!("cannot load the model `{shown}`: {}", error.message()))
-        })?;
+        let session = runtime
+            .session(threads, &folder.graph)
+            .and_then(|mut builder| builder.commit_from_file(&folder.graph))
+            .map_err(|error| {
+                let message = format!("cannot load the model `{shown}`: {}", error.message());
+                Error::new(ErrorKind::Corrupt, message)
+            })?;
         let known = ["input_ids", "attention_mask", "token_type_ids"];
         for input in session.inputs() {
             if !known.contains(&input.name()) || input.dtype().tensor_type() != Some(TensorElementType::Int64)

@@ -9,10 +9,7 @@ use std::{ops::Range, path::Path, sync::Arc};
 
 use ort::{
     memory::{AllocationDevice, AllocatorType, MemoryInfo, MemoryType},
-    session::{
-        Session,
-        builder::{GraphOptimizationLevel, SessionBuilder},
-    },
+    session::{Session, builder::SessionBuilder},
     value::TensorElementType,
 };
 use puna_core::{Error, ErrorKind, Result};
@@ -27,7 +24,7 @@ use crate::{
     folder::Sizes,
     layout::Layout,
     placement::{self, RECORD, placement},
-    runtime::{Runtime, log_level},
+    runtime::{Runtime, plain},
 };
 
 /// How a graph takes its cache.
@@ -342,21 +339,11 @@ fn open_session(runtime: &Runtime, options: &GraphOptions<'_>) -> Result<Session
 }
 
 fn configured(runtime: &Runtime, options: &GraphOptions<'_>) -> ort::Result<SessionBuilder> {
-    let builder = Session::builder(runtime.environment())?;
-    let builder = builder.with_optimization_level(GraphOptimizationLevel::All).map_err(plain)?;
-    let builder = builder.with_intra_threads(options.threads).map_err(plain)?;
-    // Shapes change with every step: a plan for one of them helps no other.
-    let builder = builder.with_memory_pattern(false).map_err(plain)?;
-    let builder = builder.with_log_level(log_level()).map_err(plain)?;
+    let builder = runtime.session(options.threads, options.file)?;
     let builder = builder.with_config_entry(RECORD.0, RECORD.1).map_err(plain)?;
     let builder = match options.device {
         Device::Cpu => builder,
         Device::Cuda { index } => cuda::add_to(builder, index)?,
     };
     builder.with_intra_op_spinning(options.spinning).map_err(plain)
-}
-
-/// Drops the builder that a failed option hands back.
-pub(crate) fn plain<R>(error: ort::Error<R>) -> ort::Error {
-    ort::Error::new_with_code(error.code(), error.message())
 }
