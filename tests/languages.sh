@@ -109,5 +109,10 @@ grep "← greet" said
 grep "← greet" said | tail -n 1 | grep -q dear || fail "dev: the next call is not the new component's"
 exec 3>&-
 wait "$chat"
+puna plugin dev c 2>said &
+chat=$!
+said_times "4 cases passed" 1
+kill -INT "$chat"
+wait "$chat"
 
 printf '\nall agree: %s\n' "$expected"

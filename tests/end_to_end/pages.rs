@@ -10,10 +10,13 @@ use std::{
 
 use serde_json::Value;
 
-use crate::support::Puna;
+use crate::support::{Puna, ran, root};
 
 const PAGE: &str = "<!doctype html><html><head><title>Bread</title><script>var salt = 1;</script></head>\
     <body><nav>Menu</nav><h1>Bread</h1><p>Bread rises faster where the air is <b>thin</b>.</p></body></html>";
+
+/// A document of Word.
+const HERD: &str = "tests/collections/documents/herd.docx";
 
 /// A server that keeps what it was asked, line by line.
 struct Server {
@@ -52,23 +55,24 @@ fn answer(mut stream: TcpStream, log: &Mutex<Vec<String>>) {
     let path = head.first().and_then(|line| line.split(' ').nth(1)).unwrap_or_default().to_owned();
     log.lock().expect("no panic").extend(head.iter().map(|line| line.to_lowercase()));
     let known = head.iter().any(|line| line.to_lowercase() == "if-none-match: \"v1\"");
-    let (status, headers, body) = match path.as_str() {
-        "/bread" if known => ("304 Not Modified", "ETag: \"v1\"\r\n", String::new()),
-        "/bread" => ("200 OK", "ETag: \"v1\"\r\nContent-Type: text/html; charset=utf-8\r\n", PAGE.to_owned()),
-        "/moved" => ("302 Found", "Location: /notes.md?raw=1\r\n", String::new()),
+    let (status, headers, body): (_, _, Vec<u8>) = match path.as_str() {
+        "/bread" if known => ("304 Not Modified", "ETag: \"v1\"\r\n", Vec::new()),
+        "/bread" => ("200 OK", "ETag: \"v1\"\r\nContent-Type: text/html; charset=utf-8\r\n", PAGE.into()),
+        "/moved" => ("302 Found", "Location: /notes.md?raw=1\r\n", Vec::new()),
         "/notes.md?raw=1" => {
-            ("200 OK", "Content-Type: text/plain\r\n", "# Notes\n\nSalt is cut in blocks.\n".to_owned())
+            ("200 OK", "Content-Type: text/plain\r\n", "# Notes\n\nSalt is cut in blocks.\n".into())
         }
-        "/circle" => ("301 Moved Permanently", "Location: /circle\r\n", String::new()),
-        "/picture" => ("200 OK", "Content-Type: image/png\r\n", "\u{0}\u{1}".to_owned()),
-        "/large" => ("200 OK", "Content-Type: text/plain\r\n", "llama ".repeat(6_000_000)),
-        _ => ("404 Not Found", "", "nothing".to_owned()),
+        "/herd" => ("200 OK", "", fs::read(root().join(HERD)).expect("a file")),
+        "/circle" => ("301 Moved Permanently", "Location: /circle\r\n", Vec::new()),
+        "/picture" => ("200 OK", "Content-Type: image/png\r\n", "\u{0}\u{1}".into()),
+        "/large" => ("200 OK", "Content-Type: text/plain\r\n", "llama ".repeat(6_000_000).into()),
+        _ => ("404 Not Found", "", "nothing".into()),
     };
     let length = body.len();
     // Whoever asked may hang up on what is too large.
     let _ =
         write!(stream, "HTTP/1.1 {status}\r\n{headers}Content-Length: {length}\r\nConnection: close\r\n\r\n")
-            .and_then(|()| stream.write_all(body.as_bytes()));
+            .and_then(|()| stream.write_all(&body));
 }
 
 fn add(puna: &Puna, code: i32, sources: &[&str]) -> Vec<Value> {
@@ -105,6 +109,27 @@ fn pages_are_read_and_not_sent_again_while_they_stay_as_they_are() {
     let asked = server.asked();
     assert!(asked.iter().any(|line| line == "if-none-match: \"v1\""), "{asked:?}");
     assert_eq!(puna.lines(&["knowledge", "search", "pages", "thin", "--mode", "keyword", "--json"]).len(), 1);
+}
+
+#[test]
+fn loaders_read_what_the_network_and_standard_input_give() {
+    let (puna, server) = (Puna::new(), Server::start());
+    let herd = server.page("/herd");
+    let refused = add(&puna, 2, &[&herd]);
+    assert!(refused[0]["failed"][0]["message"].as_str().is_some_and(|told| told.contains("a loader plugin")));
+    let loader = ["--loader", "plugins/docx/docx.wasm"];
+    let added = add(&puna, 0, &[&loader[..], &[&herd]].concat());
+    assert_eq!(added[0]["added"], 1, "{added:?}");
+    let mut command = puna.command(&["knowledge", "add", "pages", "-", loader[0], loader[1], "--json"]);
+    command.stdin(fs::File::open(root().join(HERD)).expect("a file"));
+    let ran = ran(command.output().expect("the binary runs"));
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let found = puna.lines(&["knowledge", "search", "pages", "wool", "--mode", "keyword", "--json"]);
+    let mut documents: Vec<&str> = found.iter().filter_map(|hit| hit["document"].as_str()).collect();
+    documents.sort_unstable();
+    documents.dedup();
+    assert_eq!(documents.len(), 2, "{found:?}");
+    assert!(documents.contains(&herd.as_str()), "{documents:?}");
 }
 
 #[test]

@@ -40,7 +40,7 @@ pub use index::{Metric, NearestVectors, Precision, Scan};
 pub use ingest::{Failed, Failure, IngestOptions, Input, Progress, Report};
 pub use keys::{MAX_BASE_NAME_BYTES, MAX_DOCUMENT_ID_BYTES, MAX_NAMESPACE_BYTES};
 pub use load::{
-    FileKind, Loaders, MAX_FILE_BYTES, MAX_FILES, detect, find_files, load_bytes, load_bytes_as, load_files,
+    FileKind, Inputs, Loaders, MAX_FILE_BYTES, MAX_FILES, detect, find_files, load_bytes, load_files,
 };
 pub use pack::{PackPolicy, Packed, Source, pack};
 pub use puna_core::{Filter, MAX_FILTER_CONDITIONS, MAX_FILTER_DEPTH};

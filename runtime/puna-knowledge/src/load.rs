@@ -3,12 +3,12 @@
 use std::{
     collections::HashMap,
     fs::File,
-    io::{Read, Seek, SeekFrom},
+    io::{Cursor, Read, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
     sync::Arc,
 };
 
-use futures_util::{Stream, StreamExt, stream};
+use futures_util::{StreamExt, stream};
 use puna_core::{Document, Error, ErrorKind, Loader, Result};
 use serde_json::{Map, Value};
 
@@ -47,6 +47,9 @@ pub enum FileKind {
 /// Loaders for what is not read here, by the ending of a file's name in lower case, without the dot. A PDF file, a document of
 /// Word and a workbook of Excel go to `pdf`, `docx` and `xlsx` whatever their names.
 pub type Loaders = HashMap<String, Arc<dyn Loader>>;
+
+/// Documents, and what became no document.
+pub type Inputs = stream::BoxStream<'static, Result<Input, Failure>>;
 
 /// Endings of programs' sources.
 const CODE: [&str; 40] = [
@@ -187,41 +190,20 @@ fn check_count(files: &[PathBuf]) -> Result<()> {
 
 /// The documents of files, read as the stream is polled. A document's id is its file's path; of a file with several it is
 /// the path, `#` and what identifies it there.
-pub fn load_files(
-    files: Vec<PathBuf>,
-    loaders: Loaders,
-) -> impl Stream<Item = Result<Input, Failure>> + Send {
+pub fn load_files(files: Vec<PathBuf>, loaders: Loaders) -> Inputs {
     let loaders = Arc::new(loaders);
-    stream::iter(files).flat_map(move |path| {
+    let documents = stream::iter(files).flat_map(move |path| {
         let loaders = Arc::clone(&loaders);
         stream::once(async move { load_file(path, &loaders).await }).flatten()
-    })
+    });
+    documents.boxed()
 }
 
-type Inputs = stream::BoxStream<'static, Result<Input, Failure>>;
-
-async fn load_file(path: PathBuf, loaders: &Loaders) -> Inputs {
+async fn load_file(path: PathBuf, loaders: &Arc<Loaders>) -> Inputs {
     let name = path.display().to_string();
     let fail = |error| stream::iter([Err(Failure { id: name.clone(), error })]).boxed();
-    if let Some(loader) = loader_of(&path, loaders).await {
-        return match loader.load(&name, &Value::Null).await {
-            Ok(documents) => {
-                let named = move |document: Result<Document>| match document {
-                    Ok(document) => {
-                        let id = if document.id.is_empty() || document.id == name {
-                            name.clone()
-                        } else {
-                            format!("{name}#{}", document.id)
-                        };
-                        // What loaders give is structured by lines and headings, if at all.
-                        Ok(Input { document: Document { id, ..document }, format: Format::Markdown })
-                    }
-                    Err(error) => Err(Failure { id: name.clone(), error }),
-                };
-                documents.map(named).boxed()
-            }
-            Err(error) => fail(error),
-        };
+    if let Some(loader) = loader_of_file(&path, loaders).await {
+        return load_by(loader, &name, &name).await;
     }
     let opened = path.clone();
     let read = tokio::task::spawn_blocking(move || read_file(&opened)).await;
@@ -230,29 +212,59 @@ async fn load_file(path: PathBuf, loaders: &Loaders) -> Inputs {
         Ok(Err(error)) => return fail(error),
         Err(error) => return fail(Error::internal("reading a file broke").with_source(error)),
     };
-    load_bytes(name, bytes)
+    read_bytes(name.clone(), &name, bytes)
 }
 
-/// The loader of a file: of what its content tells beyond doubt, else of its name's ending.
-async fn loader_of<'a>(path: &Path, loaders: &'a Loaders) -> Option<&'a Arc<dyn Loader>> {
+/// What a loader gives of the file at `path`, which is known as `name`.
+async fn load_by(loader: &Arc<dyn Loader>, path: &str, name: &str) -> Inputs {
+    let (path, name) = (path.to_owned(), name.to_owned());
+    match loader.load(&path, &Value::Null).await {
+        Ok(documents) => documents
+            .map(move |document| match document {
+                Ok(document) => {
+                    let id = if document.id.is_empty() || document.id == path {
+                        name.clone()
+                    } else {
+                        format!("{name}#{}", document.id)
+                    };
+                    // What loaders give is structured by lines and headings, if at all.
+                    Ok(Input { document: Document { id, ..document }, format: Format::Markdown })
+                }
+                Err(error) => Err(Failure { id: name.clone(), error }),
+            })
+            .boxed(),
+        Err(error) => stream::iter([Err(Failure { id: name, error })]).boxed(),
+    }
+}
+
+/// The ending of a loader of a file: of what its content tells beyond doubt, else of its name's ending.
+fn loader_ending(content: impl Read + Seek, name: &str, loaders: &Loaders) -> Option<String> {
+    [content_ending(content).map(str::to_owned), Some(ending(name))]
+        .into_iter()
+        .flatten()
+        .find(|ending| loaders.contains_key(ending))
+}
+
+async fn loader_of_file<'a>(path: &Path, loaders: &'a Arc<Loaders>) -> Option<&'a Arc<dyn Loader>> {
     if loaders.is_empty() {
         return None;
     }
-    let opened = path.to_owned();
-    // What does not open is told by whoever reads it.
-    let told = tokio::task::spawn_blocking(move || content_ending(&opened)).await.ok().flatten();
-    told.and_then(|ending| loaders.get(ending)).or_else(|| loaders.get(&ending(&path.display().to_string())))
+    let (path, known) = (path.to_owned(), Arc::clone(loaders));
+    let ending = tokio::task::spawn_blocking(move || {
+        // What does not open is told by whoever reads it.
+        loader_ending(File::open(&path).ok()?, &path.display().to_string(), &known)
+    });
+    loaders.get(&ending.await.ok()??)
 }
 
 /// What the name of a file with this content ends in, where the content tells.
-fn content_ending(path: &Path) -> Option<&'static str> {
-    let mut file = File::open(path).ok()?;
+fn content_ending(mut file: impl Read + Seek) -> Option<&'static str> {
     let mut head = Vec::new();
     file.by_ref().take(HEAD as u64).read_to_end(&mut head).ok()?;
     match detect("", &head) {
         FileKind::Pdf => Some("pdf"),
         FileKind::Zip => {
-            let length = file.metadata().ok()?.len();
+            let length = file.seek(SeekFrom::End(0)).ok()?;
             file.seek(SeekFrom::Start(length.saturating_sub(TAIL))).ok()?;
             let mut tail = Vec::new();
             file.take(TAIL).read_to_end(&mut tail).ok()?;
@@ -277,18 +289,37 @@ fn read_file(path: &Path) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The documents in a file's bytes, as from standard input. `name` identifies them and can end as its file would.
-pub fn load_bytes(name: String, bytes: Vec<u8>) -> stream::BoxStream<'static, Result<Input, Failure>> {
-    let file = name.clone();
-    load_bytes_as(name, &file, bytes)
+/// The documents in a file's bytes, as from standard input or the network. `name` identifies them; `file` is what a file of
+/// them would be named. Loaders read files: what is theirs lies in a temporary one while they do.
+pub fn load_bytes(name: String, file: String, bytes: Vec<u8>, loaders: Loaders) -> Inputs {
+    let Some(ending) = loader_ending(Cursor::new(&bytes), &file, &loaders) else {
+        return read_bytes(name, &file, bytes);
+    };
+    let documents = async move {
+        let suffix = format!(".{ending}");
+        let copied = tokio::task::spawn_blocking(move || -> std::io::Result<_> {
+            let mut copy = tempfile::Builder::new().suffix(&suffix).tempfile()?;
+            copy.write_all(&bytes)?;
+            Ok(copy.into_temp_path())
+        });
+        let failed = |error| stream::iter([Err(Failure { id: name.clone(), error })]).boxed();
+        let copy = match copied.await {
+            Ok(Ok(copy)) => copy,
+            Ok(Err(error)) => return failed(Error::from_io("write", std::env::temp_dir(), error)),
+            Err(error) => return failed(Error::internal("writing a file broke").with_source(error)),
+        };
+        let documents = load_by(&loaders[&ending], &copy.display().to_string(), &name).await;
+        documents
+            .inspect(move |_| {
+                // It is there until the last document is.
+                let _ = &copy;
+            })
+            .boxed()
+    };
+    stream::once(documents).flatten().boxed()
 }
 
-/// As [`load_bytes`], of what would be a file of the name `file` and is identified by another.
-pub fn load_bytes_as(
-    name: String,
-    file: &str,
-    bytes: Vec<u8>,
-) -> stream::BoxStream<'static, Result<Input, Failure>> {
+fn read_bytes(name: String, file: &str, bytes: Vec<u8>) -> Inputs {
     let kind = detect(file, &bytes[..bytes.len().min(HEAD)]);
     let fail = |id: String, error| stream::iter([Err(Failure { id, error })]).boxed();
     let refuse = |name: String, what: &str| {

@@ -429,7 +429,7 @@ async fn add(stack: &Stack, namespace: &str, args: AddArgs, json: bool) -> Resul
         };
         let documents = match found {
             Some(found) => documents(found, &base, loaders.clone(), args.private_addresses),
-            None => load_bytes(args.id.clone(), read_stdin()?),
+            None => load_bytes(args.id.clone(), args.id.clone(), read_stdin()?, loaders.clone()),
         };
         let bar = spinner()?;
         let report = base

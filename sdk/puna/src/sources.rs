@@ -2,9 +2,9 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use futures_util::{StreamExt, stream::BoxStream};
+use futures_util::StreamExt;
 use puna_core::{Document, Error, ErrorKind, Result, ToolErrorKind};
-use puna_knowledge::{Failure, Input, KnowledgeBase, Loaders, find_files, load_bytes_as, load_files};
+use puna_knowledge::{Failure, Input, Inputs, KnowledgeBase, Loaders, find_files, load_bytes, load_files};
 use puna_plugins::{Headers, HttpBounds, HttpClient, HttpRequest, HttpResponse, HttpService};
 use puna_spec::is_address;
 use serde_json::Value;
@@ -62,18 +62,14 @@ impl Sources {
 /// marked with when it was read last (`ETag`, `Last-Modified`, which its metadata keeps) is sent along, so that a page that
 /// has not changed is not sent again. A page may only be at a public address, unless `private_addresses` says otherwise,
 /// and holds [`MAX_PAGE_BYTES`] at most.
-pub fn documents(
-    source: Sources,
-    base: &KnowledgeBase,
-    loaders: Loaders,
-    private_addresses: bool,
-) -> BoxStream<'static, Result<Input, Failure>> {
+pub fn documents(source: Sources, base: &KnowledgeBase, loaders: Loaders, private_addresses: bool) -> Inputs {
     match source {
-        Sources::Files { files, .. } => load_files(files, loaders).boxed(),
+        Sources::Files { files, .. } => load_files(files, loaders),
         Sources::Page(address) => {
             let base = base.clone();
             futures_util::stream::once(async move {
-                let read = tokio::time::timeout(PAGE_TIME, page(&address, &base, private_addresses)).await;
+                let read =
+                    tokio::time::timeout(PAGE_TIME, page(&address, &base, loaders, private_addresses)).await;
                 let read = read.unwrap_or_else(|_| {
                     let seconds = PAGE_TIME.as_secs();
                     Err(Error::new(ErrorKind::Timeout, format!("`{address}` takes more than {seconds} s")))
@@ -91,8 +87,9 @@ pub fn documents(
 async fn page(
     address: &str,
     base: &KnowledgeBase,
+    loaders: Loaders,
     private_addresses: bool,
-) -> Result<BoxStream<'static, Result<Input, Failure>>> {
+) -> Result<Inputs> {
     let known = base.document(address).await?;
     let mut headers: Headers = vec![("accept".to_owned(), "text/html, text/*;q=0.9, */*;q=0.5".to_owned())];
     for (key, _, header) in VALIDATORS {
@@ -123,7 +120,7 @@ async fn page(
         Some(ending) => format!("page.{ending}"),
         None => path.to_owned(),
     };
-    let documents = load_bytes_as(address.to_owned(), &hint, response.body);
+    let documents = load_bytes(address.to_owned(), hint, response.body, loaders);
     Ok(documents
         .map(move |input| {
             let mut input = input?;
@@ -180,6 +177,7 @@ fn ending_of(media_type: &str) -> Option<&'static str> {
     let essence = media_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     match essence.as_str() {
         "text/html" | "application/xhtml+xml" => Some("html"),
+        "text/csv" => Some("csv"),
         "text/markdown" | "text/x-markdown" => Some("md"),
         "application/jsonl" | "application/x-ndjson" | "application/json-lines" => Some("jsonl"),
         _ => None,

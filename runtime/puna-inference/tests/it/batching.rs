@@ -9,7 +9,7 @@ use puna_core::{
 use puna_inference::{CompletionRequest, EngineStatus, OnnxModel};
 use puna_text::Tokenizer;
 
-use crate::{answer, ask, ask_with, bundled, load, load_with, read, toy::Toy};
+use crate::{answer, ask, ask_with, bundled, exact, load, load_with, read, toy::Toy};
 
 /// Requests of different lengths and ends.
 fn questions(count: usize) -> Vec<GenerateRequest> {
@@ -204,9 +204,10 @@ async fn several_choices_cost_one_prompt() {
 /// Guessing ahead saves steps where the answer repeats what was said, and changes nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn guesses_change_nothing() {
-    let model = load(&bundled()).expect("the model");
+    let folder = exact();
+    let model = load(folder.path()).expect("the model");
     let requests = questions(24);
-    let expected = alone(&bundled(), &requests).await;
+    let expected = alone(folder.path(), &requests).await;
     let (mut drafted, mut accepted) = (0, 0);
     for (request, expected) in requests.iter().zip(&expected) {
         let (text, completion) = answer(&model, request.clone()).await;
@@ -216,7 +217,7 @@ async fn guesses_change_nothing() {
         accepted += completion.usage.accepted_tokens;
     }
     assert!(accepted > 20 && accepted < drafted, "{accepted} of {drafted}");
-    let plain = load_with(&bundled(), |options| options.draft_tokens = 0).expect("the model");
+    let plain = load_with(folder.path(), |options| options.draft_tokens = 0).expect("the model");
     let (_, completion) = answer(&plain, requests[1].clone()).await;
     assert_eq!(completion.usage.drafted_tokens, 0);
 }
@@ -260,7 +261,8 @@ async fn deterministic_to_the_bit() {
 /// How likely tokens are does not depend on how they were computed, and adds up.
 #[tokio::test(flavor = "multi_thread")]
 async fn scores() {
-    let model = load(&bundled()).expect("the model");
+    let folder = exact();
+    let model = load(folder.path()).expect("the model");
     let tokens =
         model.prompt(&ask("Repeat: one two three four five six seven eight nine")).expect("a prompt");
     let whole = model.score(&tokens, 1, 3, None).await.expect("scores");

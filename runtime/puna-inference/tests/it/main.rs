@@ -65,6 +65,24 @@ fn copy() -> tempfile::TempDir {
     folder
 }
 
+/// A copy that computes in 32-bit floats. With activations in 8 bits a processor without VNNI has one kernel for one row and
+/// another for several, and their logits differ by more than the order of adding.
+fn exact() -> tempfile::TempDir {
+    /// An attribute of `MatMulNBits`, up to its value.
+    const LEVEL: &[u8] = b"\x0a\x0eaccuracy_level\x18";
+    let folder = copy();
+    let path = folder.path().join("model.onnx");
+    let mut graph = fs::read(&path).expect("the graph");
+    let starts = graph.windows(LEVEL.len()).enumerate().filter(|(_, bytes)| *bytes == LEVEL);
+    let values: Vec<usize> = starts.map(|(start, _)| start + LEVEL.len()).collect();
+    assert!(!values.is_empty(), "no level of accuracy");
+    for value in values {
+        assert_eq!(std::mem::replace(&mut graph[value], 1), 4);
+    }
+    fs::write(path, graph).expect("the graph");
+    folder
+}
+
 fn ask(text: &str) -> GenerateRequest {
     GenerateRequest { messages: vec![Message::user(text)], ..Default::default() }
 }

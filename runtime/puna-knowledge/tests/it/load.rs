@@ -17,7 +17,9 @@ fn write(folder: &Path, name: &str, content: impl AsRef<[u8]>) {
 }
 
 fn load(name: &str, content: impl AsRef<[u8]>) -> Vec<Result<Input, Failure>> {
-    block_on(load_bytes(name.to_owned(), content.as_ref().to_vec()).collect())
+    block_on(
+        load_bytes(name.to_owned(), name.to_owned(), content.as_ref().to_vec(), Loaders::new()).collect(),
+    )
 }
 
 fn one(name: &str, content: impl AsRef<[u8]>) -> Input {
@@ -190,6 +192,13 @@ fn the_content_chooses_the_loader_where_it_tells() {
         let load = |loaders| block_on(load_files(files(), loaders).collect::<Vec<_>>()).remove(0);
         let read = load(loaders(&[loader, "txt"])).expect("a document");
         assert_eq!(read.document.text, format!("page {content}"), "{name}");
+        // Bytes without a file go to it too.
+        let bytes = || load_bytes("-".to_owned(), name.to_owned(), content.into(), loaders(&[loader]));
+        let read = block_on(bytes().collect::<Vec<_>>()).remove(0).expect("a document");
+        assert_eq!(
+            (read.document.id, read.document.text),
+            (format!("-#{content}"), format!("page {content}"))
+        );
         // Another loader is not given what it cannot read.
         assert!(load(loaders(&["csv"])).is_err(), "{name}");
     }
