@@ -21,6 +21,9 @@ const SECONDS: u64 = 30;
 /// Turns of a session before it is deleted and begins anew: what is kept does not grow.
 const TURNS: u64 = 12;
 
+/// The store's cache, in bytes: so small that it is full within the first third, and what grows after that is no cache.
+const CACHE_BYTES: u64 = 1 << 20;
+
 /// Most that the process may take more in its last third than in the one before, in bytes.
 const GROWTH: u64 = 16 << 20;
 
@@ -98,7 +101,7 @@ fn fifty_sessions_at_once_lose_nothing_and_see_only_their_own() {
     let seconds =
         std::env::var("PUNA_SESSIONS_SECONDS").ok().map_or(SECONDS, |text| text.parse().expect("a number"));
     let folder = tempfile::tempdir().expect("a folder");
-    let store = SledStore::open(folder.path(), &StoreOptions::default()).expect("a store");
+    let store = SledStore::open(folder.path(), &StoreOptions { cache_bytes: CACHE_BYTES }).expect("a store");
     let (until, start) = (Instant::now() + Duration::from_secs(seconds), Instant::now());
     let (turns, reads, sizes) = block_on(async {
         let sessions: Vec<_> =
