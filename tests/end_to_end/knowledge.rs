@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::Value;
 
-use crate::support::Puna;
+use crate::support::{Puna, root};
 
 #[test]
 fn documents_are_added_found_changed_and_removed() {
@@ -140,6 +140,41 @@ fn plugins_load_documents() {
     let refused =
         puna.run(&["knowledge", "add", "poems", poem, "--loader", "plugins/datetime/datetime.wasm"]);
     assert!(refused.code == 2 && refused.stderr.contains("has no loaders"), "{refused:?}");
+}
+
+/// Plugins of knowledge bases are looked at with those of tools: they are there, and are what they are taken for.
+#[test]
+fn doctor_shows_plugins_of_knowledge_bases() {
+    let puna = Puna::new();
+    let plugin = |name: &str| root().join(format!("plugins/{name}/{name}.wasm")).display().to_string();
+    let agent_with = |loader: &str, retriever: &str| {
+        puna.agent(|text| {
+            format!(
+                "{text}\nknowledge:\n  - name: notes\n    sources: [\"*.md\"]\n    loaders: [{}]\n    retrievers:\n      - plugin: {}\n        grants: [store]\n",
+                plugin(loader),
+                plugin(retriever)
+            )
+        })
+    };
+    let report = |agent: &str| -> Value {
+        let ran = puna.run(&["doctor", "--agent", agent, "--json"]);
+        let report: Value = serde_json::from_str(&ran.stdout).expect("JSON");
+        report["agents"][0]["plugins"].clone()
+    };
+    let sound = report(&agent_with("html", "keyword"));
+    let shown: Vec<&str> =
+        sound["found"].as_array().expect("plugins").iter().filter_map(Value::as_str).collect();
+    for (name, what) in [("html", "loader"), ("keyword", "retriever")] {
+        let line = format!("{}, {what} of knowledge base `notes`", plugin(name));
+        assert!(shown.contains(&&*line), "no `{line}`: {sound}");
+    }
+    for (loader, retriever, wrong) in
+        [("datetime", "keyword", "has no loaders"), ("html", "datetime", "has no retrievers")]
+    {
+        let problem = report(&agent_with(loader, retriever));
+        let message = problem["problem"]["message"].as_str().unwrap_or_default();
+        assert!(message.contains(wrong), "{loader} and {retriever}: {problem}");
+    }
 }
 
 /// Candidates are read again: with the embedding model's tokens, and with a cross-encoder, whose scores are its own.

@@ -8,6 +8,7 @@
 //! serialises (messages and records in the journal, events in `puna run --json`) keeps its form
 //! within a major version.
 
+mod ask;
 mod citation;
 mod error;
 mod event;
@@ -20,6 +21,7 @@ mod message;
 mod model;
 mod tool;
 
+pub use ask::Ask;
 pub use citation::{AnswerCheck, CitationCheck, Marker, Quote, Verdict};
 pub use error::{Error, ErrorKind, Result};
 pub use event::{Event, TurnOutcome};

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    ops::Range,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -101,7 +102,7 @@ pub struct Report {
     pub embedded: usize,
     /// How long it took, in seconds.
     pub seconds: f64,
-    /// How long the embedding model worked, in seconds.
+    /// How long the embedding model was asked, in seconds.
     pub embedding_seconds: f64,
 }
 
@@ -130,11 +131,11 @@ struct Ready {
     known: Vec<Option<Vec<f32>>>,
 }
 
-#[derive(Default)]
 struct Group {
     steps: Vec<Step>,
     embedded: usize,
-    time: Duration,
+    /// From when to when the embedder was asked.
+    asked: Range<Instant>,
 }
 
 impl KnowledgeBase {
@@ -192,10 +193,14 @@ impl KnowledgeBase {
         let mut groups = std::pin::pin!(groups.buffered(GROUPS));
         let (mut report, mut state) = (Report::default(), Progress::default());
         let mut present = HashSet::new();
+        // Groups wait for the embedder one behind the other, which counts once.
+        let mut counted = begun;
         while let Some(group) = groups.next().await {
             let group = group?;
             report.embedded += group.embedded;
-            report.embedding_seconds += group.time.as_secs_f64();
+            report.embedding_seconds +=
+                group.asked.end.saturating_duration_since(group.asked.start.max(counted)).as_secs_f64();
+            counted = group.asked.end;
             let mut ready = Vec::new();
             for step in group.steps {
                 state.documents += 1;
@@ -482,7 +487,7 @@ fn groups<'a>(
 /// Gives every chunk of a group its vector. Where the embedder does not take a group, its documents are tried one by one.
 async fn embed(steps: Vec<Step>, embedder: &dyn Embedder) -> Result<Group> {
     let begun = Instant::now();
-    let mut group = Group::default();
+    let (mut done, mut embedded) = (Vec::with_capacity(steps.len()), 0);
     let wanted =
         steps.iter().filter_map(|step| if let Step::Ready(ready) = step { Some(&**ready) } else { None });
     let vectors = vectors(wanted, embedder).await;
@@ -493,7 +498,7 @@ async fn embed(steps: Vec<Step>, embedder: &dyn Embedder) -> Result<Group> {
     };
     for step in steps {
         let Step::Ready(mut ready) = step else {
-            group.steps.push(step);
+            done.push(step);
             continue;
         };
         let own = match &whole {
@@ -501,7 +506,7 @@ async fn embed(steps: Vec<Step>, embedder: &dyn Embedder) -> Result<Group> {
             None => match vectors_of(&ready, embedder).await {
                 Ok(vectors) => vectors,
                 Err(error) if error.kind() == ErrorKind::InvalidInput => {
-                    group.steps.push(Step::Failed(Failure { id: ready.document.record.id, error }));
+                    done.push(Step::Failed(Failure { id: ready.document.record.id, error }));
                     continue;
                 }
                 Err(error) => return Err(error),
@@ -509,15 +514,14 @@ async fn embed(steps: Vec<Step>, embedder: &dyn Embedder) -> Result<Group> {
         };
         let made = whole.as_ref().unwrap_or(&own);
         for (chunk, known) in ready.document.chunks.iter().zip(ready.known.drain(..)) {
-            group.embedded += usize::from(known.is_none());
+            embedded += usize::from(known.is_none());
             let vector = known.or_else(|| made.get(&chunk.digest).cloned());
             let vector = vector.ok_or_else(|| Error::internal("the embedder gave too few vectors"))?;
             ready.document.vectors.push(vector);
         }
-        group.steps.push(Step::Ready(ready));
+        done.push(Step::Ready(ready));
     }
-    group.time = begun.elapsed();
-    Ok(group)
+    Ok(Group { steps: done, embedded, asked: begun..Instant::now() })
 }
 
 async fn vectors_of(ready: &Ready, embedder: &dyn Embedder) -> Result<HashMap<Digest, Vec<f32>>> {

@@ -1,8 +1,4 @@
-use futures_util::StreamExt;
-use puna_core::{
-    CancellationToken, Constraint, Error, ErrorKind, GenerateOptions, GenerateRequest, Message, Model,
-    ModelEvent, Result, StopReason, ToolChoice,
-};
+use puna_core::{Ask, CancellationToken, Error, Model, Result};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -40,8 +36,8 @@ fn schema(count: usize) -> Value {
 /// A model that can be held to a schema is held to one. What is said twice comes once, so that there may be fewer.
 ///
 /// # Errors
-/// [`InvalidInput`](ErrorKind::InvalidInput) for more than [`MAX_QUERIES`] with the question itself, and for an answer that
-/// does not have its form; the model's own.
+/// [`InvalidInput`](puna_core::ErrorKind::InvalidInput) for more than [`MAX_QUERIES`] with the question itself; those of
+/// [`Ask::of`].
 pub async fn rewrite_question(
     model: &dyn Model,
     question: &str,
@@ -54,55 +50,17 @@ pub async fn rewrite_question(
             MAX_QUERIES - 1
         )));
     }
-    let schema = schema(count);
-    let mut instructions = format!("{REWRITE_INSTRUCTIONS} Write {count}.");
-    if !model.info().constraints {
-        instructions =
-            format!("{instructions}\n\nAnswer with JSON of this schema and nothing else:\n{schema}");
-    }
     let context = u32::try_from(model.info().context_length / 2).unwrap_or(u32::MAX).max(1);
-    let most = TOKENS_EACH.saturating_mul(count as u32).min(context);
-    let request = GenerateRequest {
-        messages: vec![Message::system(instructions), Message::user(question)],
-        tool_choice: ToolChoice::None,
-        constraint: model.info().constraints.then(|| Constraint::JsonSchema(schema)),
-        options: GenerateOptions {
-            max_tokens: Some(most),
-            temperature: Some(0.0),
-            ..GenerateOptions::default()
-        },
+    let ask = Ask {
+        what: "list of questions",
+        instructions: format!("{REWRITE_INSTRUCTIONS} Write {count}."),
+        text: question.to_owned(),
+        schema: schema(count),
+        max_tokens: TOKENS_EACH.saturating_mul(count as u32).min(context),
         cancel,
-        ..GenerateRequest::default()
+        deadline: None,
     };
-    let mut stream = model.generate(request).await?;
-    let completion = loop {
-        match stream.next().await {
-            Some(Ok(ModelEvent::Finished(completion))) => break completion,
-            Some(Ok(_)) => {}
-            Some(Err(error)) => return Err(error),
-            None => return Err(Error::internal("the model ended without finishing its questions")),
-        }
-    };
-    match completion.stop {
-        StopReason::MaxTokens | StopReason::ContextFull => Err(Error::new(
-            ErrorKind::ResourceExhausted,
-            format!("the model's questions are longer than the {most} tokens that they may have"),
-        )),
-        StopReason::Cancelled | StopReason::Deadline => {
-            Err(Error::new(ErrorKind::Cancelled, "the model was stopped while it wrote questions"))
-        }
-        _ => read(&completion.message.plain_text(), question, count),
-    }
-}
-
-/// Reads the model's list, in a fence of Markdown or without.
-fn read(answer: &str, question: &str, count: usize) -> Result<Vec<String>> {
-    let text = answer.trim();
-    let text = text.strip_prefix("```json").or_else(|| text.strip_prefix("```")).unwrap_or(text);
-    let text = text.strip_suffix("```").unwrap_or(text).trim();
-    let list: List = serde_json::from_str(text).map_err(|error| {
-        Error::invalid_input("the model's list of questions does not have its form").with_source(error)
-    })?;
+    let list: List = ask.of(model).await?;
     let mut questions: Vec<String> = Vec::new();
     for one in list.questions.into_iter().take(count) {
         let one: String = one.trim().chars().take(MAX_CHARS).collect();

@@ -2,7 +2,7 @@ use std::path::{Path, PathBuf};
 
 use puna_core::Result;
 use puna_inference::{RuntimeReport, provision};
-use puna_spec::AgentSpec;
+use puna_spec::{AgentSpec, KnowledgeSpec};
 use puna_store::{SledStore, Store, StoreOptions};
 use serde::Serialize;
 
@@ -111,7 +111,7 @@ pub struct AgentReport {
     pub problem: Option<String>,
     /// The model.
     pub model: Option<Finding<puna_inference::ModelReport>>,
-    /// The plugins, one line each, with what they ask for and are not granted.
+    /// The plugins of tools and knowledge bases, one line each, with what they ask for and are not granted.
     pub plugins: Option<Finding<Vec<String>>>,
 }
 
@@ -161,8 +161,8 @@ fn agent(file: &Path) -> AgentReport {
         }
     };
     let plugins = check_plugins(&spec).map(|warnings| {
-        let shown = spec.tools.iter().map(|tool| tool.plugin.display().to_string());
-        shown.chain(warnings).collect()
+        let tools = spec.tools.iter().map(|tool| tool.plugin.display().to_string());
+        tools.chain(spec.knowledge.iter().flat_map(plugins_of_base)).chain(warnings).collect()
     });
     AgentReport {
         file: file.to_owned(),
@@ -170,6 +170,14 @@ fn agent(file: &Path) -> AgentReport {
         model: Some(puna_inference::examine(&spec.model.path).into()),
         plugins: Some(plugins.into()),
     }
+}
+
+/// The plugins of a knowledge base, with what they are to it.
+fn plugins_of_base(base: &KnowledgeSpec) -> impl Iterator<Item = String> {
+    let shown =
+        |plugin: &Path, what| format!("{}, {what} of knowledge base `{}`", plugin.display(), base.name);
+    let loaders = base.loaders.iter().map(move |loader| shown(loader, "loader"));
+    loaders.chain(base.retrievers.iter().map(move |retriever| shown(&retriever.plugin, "retriever")))
 }
 
 fn machine() -> Machine {

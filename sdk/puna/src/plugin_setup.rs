@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeSet,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, OnceLock},
 };
 
@@ -13,8 +13,8 @@ use puna_core::{
 };
 use puna_knowledge::Loaders;
 use puna_plugins::{
-    FolderGrant, Generator, Grants, HttpGrant, Inspection, KeyValue, Limits, LivePlugin, Plugin, SecretGrant,
-    Services, Setup, SqlGrant,
+    FolderGrant, Generator, Grants, HttpGrant, Inspection, KeyValue, Limits, LivePlugin, Manifest, Plugin,
+    SecretGrant, Services, Setup, SqlGrant,
 };
 use puna_spec::{AgentSpec, Grant, PluginLimits, PluginSpec};
 use puna_store::{Batch, MAX_VALUE_BYTES, Store};
@@ -204,9 +204,7 @@ impl Stack {
             let setup = Setup { limits: Limits::for_loaders(), ..Setup::default() };
             let plugin = self.plugins().load(component).await?.ready(setup)?;
             let manifest = plugin.manifest();
-            if manifest.loaders.is_empty() {
-                return Err(Error::invalid_input(format!("plugin `{}` has no loaders", component.display())));
-            }
+            check_loaders(component, manifest)?;
             for named in &manifest.loaders {
                 let loader: Arc<dyn Loader> = Arc::new(plugin.loader(&named.name)?);
                 for extension in &named.extensions {
@@ -354,11 +352,18 @@ fn check_functions(spec: &PluginSpec, inspection: &Inspection) -> Result<()> {
     }
 }
 
+fn check_loaders(component: &Path, manifest: &Manifest) -> Result<()> {
+    match manifest.loaders.is_empty() {
+        true => Err(Error::invalid_input(format!("plugin `{}` has no loaders", component.display()))),
+        false => Ok(()),
+    }
+}
+
 /// Checks the plugins that a spec names without running them. Gives what they ask for and are not granted,
 /// as lines to show.
 ///
 /// # Errors
-/// A component that is missing or not sound, a function that a plugin does not have.
+/// A component that is missing or not sound; a function, loader or retriever that a plugin does not have.
 pub fn check_plugins(spec: &AgentSpec) -> Result<Vec<String>> {
     let mut warnings = Vec::new();
     let mut warn = |inspection: &Inspection, given: &[Grant]| -> Result<()> {
@@ -375,6 +380,10 @@ pub fn check_plugins(spec: &AgentSpec) -> Result<Vec<String>> {
         let inspection = puna_plugins::inspect_file(&tool.plugin)?;
         check_functions(tool, &inspection)?;
         warn(&inspection, &tool.grants)?;
+    }
+    // They are granted nothing, whatever they ask for.
+    for loader in spec.knowledge.iter().flat_map(|knowledge| &knowledge.loaders) {
+        check_loaders(loader, &puna_plugins::inspect_file(loader)?.manifest)?;
     }
     for retriever in spec.knowledge.iter().flat_map(|knowledge| &knowledge.retrievers) {
         let inspection = puna_plugins::inspect_file(&retriever.plugin)?;

@@ -1,5 +1,7 @@
 //! The vocabulary as others see it: the JSON that is stored and printed, and errors.
 
+mod ask;
+
 use std::io;
 
 use puna_core::{

@@ -1,10 +1,6 @@
 //! What a model finds worth keeping of a turn, as JSON of a fixed schema.
 
-use futures_util::StreamExt;
-use puna_core::{
-    Constraint, Error, ErrorKind, GenerateOptions, GenerateRequest, Lesson, Message, Model, ModelEvent,
-    RecalledFact, Result, Role, StopReason, ToolChoice,
-};
+use puna_core::{Ask, Error, Lesson, Model, RecalledFact, Result, Role};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -67,73 +63,22 @@ fn schema() -> Value {
 /// Asks the model.
 ///
 /// # Errors
-/// The model's own; [`InvalidInput`](ErrorKind::InvalidInput) for a list that does not have its form.
+/// Those of [`Ask::of`]; invalid input for more than [`MAX_FACTS_PER_TURN`].
 pub(crate) async fn extract(
     model: &dyn Model,
     lesson: &Lesson,
     known: &[RecalledFact],
 ) -> Result<Vec<Learnt>> {
-    let schema = schema();
-    let mut instructions = EXTRACT_INSTRUCTIONS.to_owned();
-    if !model.info().constraints {
-        instructions =
-            format!("{instructions}\n\nAnswer with JSON of this schema and nothing else:\n{schema}");
-    }
-    let most = MAX_TOKENS.min(quarter(model));
-    let request = GenerateRequest {
-        messages: vec![Message::system(instructions), Message::user(told(lesson, known))],
-        tool_choice: ToolChoice::None,
-        constraint: model.info().constraints.then(|| Constraint::JsonSchema(schema)),
-        // The likeliest reading, whatever the agent's answers are sampled with.
-        options: GenerateOptions {
-            max_tokens: Some(most),
-            temperature: Some(0.0),
-            ..GenerateOptions::default()
-        },
+    let ask = Ask {
+        what: "list of facts",
+        instructions: EXTRACT_INSTRUCTIONS.to_owned(),
+        text: told(lesson, known),
+        schema: schema(),
+        max_tokens: MAX_TOKENS.min(quarter(model)),
         cancel: lesson.cancel.clone(),
         deadline: lesson.deadline,
-        ..GenerateRequest::default()
     };
-    let mut stream = model.generate(request).await?;
-    loop {
-        match stream.next().await {
-            Some(Ok(ModelEvent::Finished(completion))) => match completion.stop {
-                StopReason::MaxTokens | StopReason::ContextFull => {
-                    return Err(Error::new(
-                        ErrorKind::ResourceExhausted,
-                        format!(
-                            "the model's list of facts is longer than the {most} tokens that it may have"
-                        ),
-                    ));
-                }
-                StopReason::Cancelled | StopReason::Deadline => {
-                    return Err(Error::new(
-                        ErrorKind::Cancelled,
-                        "the model was stopped while it listed facts",
-                    ));
-                }
-                _ => return read(&completion.message.plain_text()),
-            },
-            Some(Ok(_)) => {}
-            Some(Err(error)) => return Err(error),
-            None => return Err(Error::internal("the model ended without finishing its list of facts")),
-        }
-    }
-}
-
-fn quarter(model: &dyn Model) -> u32 {
-    u32::try_from(model.info().context_length / 4).unwrap_or(u32::MAX).max(1)
-}
-
-/// Reads the model's list, in a fence of Markdown or without.
-fn read(answer: &str) -> Result<Vec<Learnt>> {
-    let text = answer.trim();
-    let text = text.strip_prefix("```json").or_else(|| text.strip_prefix("```")).unwrap_or(text);
-    let text = text.strip_suffix("```").unwrap_or(text).trim();
-    let list: List = serde_json::from_str(text).map_err(|error| {
-        Error::new(ErrorKind::InvalidInput, "the model's list of facts does not have its form")
-            .with_source(error)
-    })?;
+    let list: List = ask.of(model).await?;
     if list.facts.len() > MAX_FACTS_PER_TURN {
         return Err(Error::invalid_input(format!(
             "the model gives {} facts of one turn, at most {MAX_FACTS_PER_TURN} are taken",
@@ -141,6 +86,10 @@ fn read(answer: &str) -> Result<Vec<Learnt>> {
         )));
     }
     Ok(list.facts)
+}
+
+fn quarter(model: &dyn Model) -> u32 {
+    u32::try_from(model.info().context_length / 4).unwrap_or(u32::MAX).max(1)
 }
 
 fn told(lesson: &Lesson, known: &[RecalledFact]) -> String {
