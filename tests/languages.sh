@@ -112,7 +112,8 @@ wait "$chat"
 puna plugin dev c 2>said &
 chat=$!
 said_times "4 cases passed" 1
-kill -INT "$chat"
+# It may not listen yet.
+while kill -INT "$chat" 2>/dev/null; do sleep 0.1; done
 wait "$chat"
 
 printf '\nall agree: %s\n' "$expected"
