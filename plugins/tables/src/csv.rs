@@ -192,26 +192,35 @@ impl Sample<'_> {
         DELIMITERS.iter().rev().copied().max_by_key(score).unwrap_or(b',')
     }
 
+    /// The cells of each row; none in a row where text follows the quote that closes a cell, since what follows it
+    /// is the delimiter or the end of the row.
     fn widths(&self, delimiter: u8, quote: u8) -> Vec<usize> {
-        let mut reader = ReaderBuilder::new().delimiter(delimiter).quote(quote).build();
-        let (mut output, mut ends) = (vec![0; SAMPLE_BYTES], vec![0; MAX_COLUMNS]);
-        let (mut rest, mut widths, mut written, mut cells) = (self.text, Vec::new(), 0, 0);
-        while widths.len() < SAMPLE_ROWS {
-            let (result, read, wrote, ended) =
-                reader.read_record(rest, &mut output[written..], &mut ends[cells..]);
-            rest = &rest[read..];
-            written += wrote;
-            cells += ended;
-            match result {
-                ReadRecordResult::Record => {
-                    widths.push(cells);
-                    (written, cells) = (0, 0);
+        let (mut widths, mut cells, mut begins, mut torn) = (Vec::new(), 1, true, false);
+        let mut bytes = self.text.iter().copied().peekable();
+        while widths.len() < SAMPLE_ROWS
+            && let Some(byte) = bytes.next()
+        {
+            let empty = cells == 1 && begins;
+            if byte == quote && begins {
+                // Two quotes are one of the cell's own characters.
+                while bytes.by_ref().any(|inner| inner == quote) && bytes.next_if_eq(&quote).is_some() {}
+                torn |= bytes.peek().is_some_and(|next| *next != delimiter && !matches!(next, b'\r' | b'\n'));
+                begins = false;
+            } else if byte == delimiter {
+                cells += 1;
+                begins = true;
+            } else if matches!(byte, b'\r' | b'\n') {
+                if !empty {
+                    widths.push(if torn { 0 } else { cells });
                 }
-                // The end of all, or of what was read of more: a row may be cut there.
-                ReadRecordResult::InputEmpty if !self.whole => break,
-                ReadRecordResult::InputEmpty => {}
-                _ => break,
+                (cells, begins, torn) = (1, true, false);
+            } else {
+                begins = false;
             }
+        }
+        // What was read of more may end within a row.
+        if self.whole && !(cells == 1 && begins) && widths.len() < SAMPLE_ROWS {
+            widths.push(if torn { 0 } else { cells });
         }
         widths
     }

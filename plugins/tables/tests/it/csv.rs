@@ -26,6 +26,12 @@ fn dialects_are_told() {
     ] {
         check(text, json!({}), &table);
     }
+    let quoted = "\"가가\";\"가,가\"\n\"가가\";\"0,a\"\n\"0가\";\"a,가\"\n";
+    check(
+        quoted,
+        json!({"header": false}),
+        &["| A | B |", "| 가가 | 가,가 |", "| 가가 | 0,a |", "| 0가 | a,가 |"],
+    );
     check("a,b\n1,2", json!({"delimiter": ";"}), &["| a,b |", "| 1,2 |"]);
 }
 
