@@ -4,6 +4,8 @@
 //! sides. What stands above and below of such a stretch is read before and after it, and its sides one after the other;
 //! each part is looked through in the same way. Short pieces side by side are no columns but a table, which is read by lines.
 
+use std::cmp::Reverse;
+
 use crate::collect::{LINE_DRIFT, PIECE_GAP, Piece, WAYS};
 
 /// Most gutters that are tried for a part, those that most pieces begin at first.
@@ -115,7 +117,7 @@ fn gutter(pieces: &[Piece]) -> Option<Gutter> {
         }
         next += count;
     }
-    places.sort_by(|one, other| other.0.cmp(&one.0));
+    places.sort_by_key(|(count, _)| Reverse(*count));
     places.truncate(MAX_GUTTERS);
     let found = places.iter().filter_map(|(_, place)| stretch(pieces, *place));
     found.max_by_key(|gutter| gutter.pieces)

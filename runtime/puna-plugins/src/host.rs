@@ -129,8 +129,8 @@ impl PluginHost {
         if let Some(entry) = self.0.cache.as_ref().and_then(|cache| cache.get(digest)) {
             // SAFETY: deserialising is running: `Cache::get` gives only what a host with the same
             // engine wrote for this component into a folder and a file that this user alone can write,
-            // and whose digest still fits.
-            match unsafe { Component::deserialize(engine, entry.code()) } {
+            // and whose digest still fits. The file is mapped; hosts replace entries and never write into one.
+            match unsafe { Component::deserialize_file(engine, entry.path()) } {
                 Ok(component) => return Ok(component),
                 Err(error) => tracing::warn!(%error, "a cached plugin does not load; compiling again"),
             }
