@@ -59,7 +59,9 @@ fn wrong_calls_are_told_apart_by_their_exit_codes() {
 #[test]
 fn cases_beside_the_source_are_run() {
     let puna = Puna::new();
-    for plugin in ["plugins/calculator", "plugins/datetime"] {
+    for plugin in
+        ["plugins/calculator", "plugins/datetime", "plugins/keyword", "plugins/search", "plugins/tables"]
+    {
         assert!(puna.ok(&["plugin", "test", plugin]).contains("cases passed"), "{plugin}");
     }
     let cases = puna.path("cases.yaml");
@@ -82,6 +84,44 @@ cases:
     assert_eq!(outcomes[0]["reason"], r#"expected {"days":3}, got {"days":2}"#);
     assert_eq!(outcomes[1]["passed"], true);
     assert_eq!(outcomes[2]["reason"], "the plugin has no tool `nothing`");
+    for text in ["cases: [{}]", "cases: [{tool: weekday, loader: csv}]"] {
+        std::fs::write(&cases, text).expect("a file");
+        let ran = puna.run(&["plugin", "test", &cases, "--component", DATETIME]);
+        assert!(ran.code == 2 && ran.stderr.contains("`loader` or a `retriever`"), "{text}: {ran:?}");
+    }
+}
+
+#[test]
+fn loaders_and_retrievers_are_called_like_tools() {
+    let puna = Puna::new();
+    let tables = "plugins/tables/tables.wasm";
+    let rows = r#"{"uri": "a.csv", "text": "a,b\n1,2\n3,4\n", "options": {"rows": 1}}"#;
+    let documents = puna.ok(&["plugin", "call", tables, "csv", rows]);
+    let ids: Vec<Value> = documents
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).expect("a document")["id"].clone())
+        .collect();
+    assert_eq!(ids, ["rows 2-2", "rows 3-3"]);
+    let file = r#"{"file": "tests/collections/documents/herd.xlsx"}"#;
+    assert_eq!(puna.ok(&["plugin", "call", tables, "xlsx", file]).lines().count(), 2);
+    let keyword = "plugins/keyword/keyword.wasm";
+    let query = r#"{"query": "llama"}"#;
+    let page = puna.ok(&["plugin", "call", keyword, "keyword", query, "--grant", "store"]);
+    assert_eq!(page.trim(), r#"{"hits":[],"next":null}"#);
+    for (component, function, arguments, code, words) in [
+        (keyword, "keyword", query, 4, "not granted `store`"),
+        (keyword, "keyword", r#"{"k": 3}"#, 2, "missing field `query`"),
+        (tables, "csvv", "{}", 3, "it has csv (loader), xlsx (loader)"),
+        (tables, "csv", "{}", 2, "needs a `file`, or a `uri`"),
+        (tables, "csv", r#"{"fil": "a"}"#, 2, "unknown field `fil`"),
+        (tables, "csv", r#"{"file": "a", "text": "b"}"#, 2, "not both"),
+        (tables, "csv", r#"{"file": "nowhere.csv"}"#, 3, "nowhere.csv"),
+        (tables, "csv", r#"{"uri": "a", "text": "a,b", "options": {"rowz": 1}}"#, 2, "rowz"),
+    ] {
+        let ran = puna.run(&["plugin", "call", component, function, arguments]);
+        assert!(ran.code == code && ran.stderr.contains(words), "{function} {arguments}: {ran:?}");
+        assert!(ran.stdout.is_empty(), "{ran:?}");
+    }
 }
 
 /// From nothing to a tool that answers, with the commands that are printed.

@@ -263,6 +263,27 @@ impl From<ToolError> for Error {
             ToolErrorKind::Cancelled => ErrorKind::Cancelled,
             ToolErrorKind::InvalidOutput | ToolErrorKind::Internal => ErrorKind::Internal,
         };
+        Self::new(kind, error.to_string()).with_source(error)
+    }
+}
+
+/// For functions of plugins that are no tools: what the guest said, where it said it, else the kind that says the same.
+impl From<Error> for ToolError {
+    fn from(error: Error) -> Self {
+        let source = std::error::Error::source(&error);
+        if let Some(said) = source.and_then(|source| source.downcast_ref::<Self>()) {
+            return said.clone();
+        }
+        let kind = match error.kind() {
+            ErrorKind::InvalidInput => ToolErrorKind::InvalidInput,
+            ErrorKind::NotFound => ToolErrorKind::NotFound,
+            ErrorKind::Denied => ToolErrorKind::Denied,
+            ErrorKind::ContextOverflow | ErrorKind::ResourceExhausted => ToolErrorKind::TooLarge,
+            ErrorKind::Timeout => ToolErrorKind::Timeout,
+            ErrorKind::Cancelled => ToolErrorKind::Cancelled,
+            ErrorKind::Unavailable | ErrorKind::Conflict => ToolErrorKind::Unavailable,
+            ErrorKind::Corrupt | ErrorKind::Io | ErrorKind::Internal => ToolErrorKind::Internal,
+        };
         Self::new(kind, error.to_string())
     }
 }

@@ -20,7 +20,6 @@ async fn main() -> Result<()> {
         ));
     };
     let figures = rest.iter().any(|argument| argument == "--figures");
-    // What is compiled once is kept from a run to the next, so that a run measures reading alone.
     let host = PluginHost::new(HostOptions::default())?;
     let plugin = host.load(PathBuf::from(component)).await?;
     let plugin = plugin.ready(Setup { limits: Limits::for_loaders(), ..Setup::default() })?;

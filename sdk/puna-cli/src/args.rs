@@ -304,8 +304,9 @@ calls under way end on the old one, which also stays when a build or a case fail
     },
     /// Run the cases of a plugin's tests.yaml on its component
     #[command(after_help = "\
-A case names a tool, its input, and the output or error it must come to; and what the plugin is
-granted, the time, the network's answers and what its store holds:
+A case names a tool, a loader or a retriever, its input, and the output or error it must come to; and what
+the plugin is granted, the time, the network's answers and what its store holds. A loader's output is the list
+of its documents, a retriever's its page of hits:
 
   cases:
     - tool: shout
@@ -323,7 +324,17 @@ granted, the time, the network's answers and what its store holds:
       grants: [{http: ['https://example.com']}]
       http: [{url: 'https://example.com/', headers: {content-type: text/plain}, body: hello}]
       input: {url: 'https://example.com/'}
-      output_has: {status: 200}")]
+      output_has: {status: 200}
+    - loader: csv
+      input: {file: herd.csv, options: {rows: 50}}
+      output_has: [{id: rows 2-3}]
+    - loader: csv
+      input: {uri: a.csv, text: \"a,b\\n1,2\"}
+      output_has: [{metadata: {columns: [a, b]}}]
+    - retriever: keyword
+      grants: [store]
+      input: {query: llama wool, k: 3}
+      output: {hits: [], next: null}")]
     Test {
         /// The plugin's folder, or a file of cases
         path: PathBuf,
@@ -391,12 +402,17 @@ recorded in the data folder. A new version that asks for more is refused until i
         #[command(flatten)]
         data: DataArgs,
     },
-    /// Call one function of a component
+    /// Call a tool, a loader or a retriever of a component
     #[command(after_help = "\
+A loader takes `file`, or `uri` and `text`, and `options`, and its documents are printed one a line; a retriever
+takes `query`, `k`, `options` and `page`.
+
 Examples:
   puna plugin call plugins/datetime/datetime.wasm current_time '{\"place\": \"Seoul\"}' --grant clock
   puna plugin call notes.wasm search '{\"text\": \"llama\"}' --grant 'files: {notes: {path: ./notes}}'
-  puna plugin call fetch.wasm fetch '{\"url\": \"https://example.com\"}' --grant 'http: [https://example.com]'")]
+  puna plugin call fetch.wasm fetch '{\"url\": \"https://example.com\"}' --grant 'http: [https://example.com]'
+  puna plugin call plugins/pdf/pdf.wasm pdf '{\"file\": \"report.pdf\"}'
+  puna plugin call plugins/keyword/keyword.wasm keyword '{\"query\": \"llama\"}' --grant store")]
     Call {
         /// The component
         component: PathBuf,

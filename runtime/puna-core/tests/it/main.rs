@@ -319,3 +319,26 @@ fn usage_adds_up() {
         json!({"prompt_tokens": 1, "cached_tokens": 2, "completion_tokens": 3, "prefill_ms": 0.5, "decode_ms": 1.5, "companion_tokens": 6, "drafted_tokens": 4, "accepted_tokens": 5, "forced_tokens": 7, "mask_ms": 0.25, "mask_wait_ms": 0.125})
     );
 }
+
+/// What a plugin's function said comes back whole, whatever was being done; what the host says has the nearest kind.
+#[test]
+fn errors_of_tools_come_back_whole() {
+    let mut said = ToolError::new(ToolErrorKind::RateLimited, "later").at("/query");
+    said.retry_after_ms = Some(250);
+    let error = Error::from(said.clone()).context("retriever `notes`");
+    assert_eq!(error.kind(), ErrorKind::ResourceExhausted);
+    assert_eq!(error.report(), "retriever `notes`: rate_limited: later (at `/query`)");
+    assert_eq!(ToolError::from(error), said);
+    for kind in ErrorKind::ALL {
+        let told = ToolError::from(Error::new(kind, "no"));
+        assert_eq!(told.message, "no");
+        let same = ToolErrorKind::as_str(told.kind) == kind.as_str();
+        let nearest = matches!(
+            (kind, told.kind),
+            (ErrorKind::ContextOverflow | ErrorKind::ResourceExhausted, ToolErrorKind::TooLarge)
+                | (ErrorKind::Conflict, ToolErrorKind::Unavailable)
+                | (ErrorKind::Corrupt | ErrorKind::Io, ToolErrorKind::Internal)
+        );
+        assert!(same || nearest, "{kind}: {told}");
+    }
+}

@@ -89,7 +89,7 @@ pub(super) async fn bench(bench: Bench<'_>) -> Result<()> {
     let ready_ms = readies[readies.len() / 2];
     let tool = |reuse| {
         let ready = plugin.ready(Setup { reuse, ..bench.setup.clone() })?;
-        super::tool_named(&ready, bench.component, bench.function)
+        super::function::tool_named(&ready, bench.component, bench.function)
     };
     let fresh = tool(0)?;
     let report = Report {

@@ -1,18 +1,19 @@
 mod bench;
 pub(crate) mod consent;
 mod dev;
+mod function;
 mod new;
 mod test;
 
-use std::{path::Path, process::ExitCode, sync::Arc};
+use std::{path::Path, process::ExitCode};
 
 use puna::{
-    Error, ErrorKind, Result, Tool, ToolContext, ToolReport, ToolReports,
-    plugins::{BuildOptions, Inspection, ReadyPlugin, Setup},
+    Error, Result, ToolContext, ToolReport, ToolReports,
+    plugins::{BuildOptions, Inspection, Limits, Setup},
 };
 use serde_json::Value;
 
-use self::bench::Bench;
+use self::{bench::Bench, function::Function};
 use crate::{
     args::{PluginArgs, PluginCommand, PluginSetupArgs},
     doctor::size,
@@ -147,30 +148,15 @@ fn json_of(what: &str, text: &str) -> Result<Value> {
         .map_err(|error| Error::invalid_input(format!("the {what} `{text}` are not JSON")).with_source(error))
 }
 
-/// The function of this name.
-fn tool_named(plugin: &ReadyPlugin, component: &Path, function: &str) -> Result<Arc<dyn Tool>> {
-    let mut tools = plugin.tools()?;
-    match tools.iter().position(|tool| tool.schema().name == function) {
-        Some(index) => Ok(tools.swap_remove(index)),
-        None => {
-            let known: Vec<&str> = tools.iter().map(|tool| tool.schema().name.as_str()).collect();
-            Err(Error::new(
-                ErrorKind::NotFound,
-                format!(
-                    "plugin `{}` has no function `{function}`; it has {}",
-                    component.display(),
-                    known.join(", ")
-                ),
-            ))
-        }
-    }
-}
-
 async fn call(component: &Path, function: &str, arguments: &str, setup: &PluginSetupArgs) -> Result<()> {
     let arguments = json_of("arguments", arguments)?;
-    let (stack, setup) = set_up(setup)?;
-    let plugin = stack.plugins().load(component).await?.ready(setup)?;
-    let tool = tool_named(&plugin, component, function)?;
+    let (stack, mut setup) = set_up(setup)?;
+    let plugin = stack.plugins().load(component).await?;
+    if plugin.manifest().loaders.iter().any(|loader| loader.name == function) {
+        setup.limits = Limits::for_loaders();
+    }
+    let plugin = plugin.ready(setup)?;
+    let called = Function::named(&plugin, component, function)?;
     let mut context = ToolContext::new("call_0", "puna-plugin-call");
     context.reports = ToolReports::to(|report| match report {
         ToolReport::Progress { done, message } => {
@@ -181,8 +167,7 @@ async fn call(component: &Path, function: &str, arguments: &str, setup: &PluginS
             eprintln!("{} ({})", render::printable(&name), render::printable(&media.media_type));
         }
     });
-    match tool.call(arguments, &context).await {
-        Ok(value) => print_line(&value.to_string()),
-        Err(error) => Err(Error::from(error).context(format!("`{function}` failed"))),
-    }
+    let give = |value: Value| print_line(&value.to_string());
+    let result = called.call(arguments, Path::new(""), &context, give).await;
+    result.map_err(|error| error.context(format!("`{function}` failed")))
 }

@@ -11,12 +11,15 @@ use std::{
 
 use async_trait::async_trait;
 use puna::{
-    Error, ErrorKind, Result, Stack, Tool, ToolContext, ToolError, ToolErrorKind,
-    plugins::{Clock, HttpBounds, HttpRequest, HttpResponse, HttpService, Plugin, Random, Services, Setup},
+    Error, ErrorKind, Result, Stack, ToolContext, ToolError, ToolErrorKind,
+    plugins::{
+        Clock, HttpBounds, HttpRequest, HttpResponse, HttpService, Limits, Plugin, Random, Services, Setup,
+    },
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::function::Function;
 use crate::{render, run, sessions::print_json, spec::print_line};
 
 /// The file of cases in a plugin's folder.
@@ -36,16 +39,22 @@ struct Cases {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Case {
-    /// Shown; the tool's name without it.
+    /// Shown; the function's name without it.
     #[serde(default)]
     name: Option<String>,
-    tool: String,
+    /// The function: one of these three.
+    #[serde(default)]
+    tool: Option<String>,
+    #[serde(default)]
+    loader: Option<String>,
+    #[serde(default)]
+    retriever: Option<String>,
     #[serde(default)]
     input: Value,
-    /// The whole result.
+    /// The whole result; of a loader the list of its documents.
     #[serde(default, deserialize_with = "present")]
     output: Option<Value>,
-    /// A part of the result: objects may have more keys.
+    /// A part of the result: objects may have more keys, also those in a list.
     #[serde(default, deserialize_with = "present")]
     output_has: Option<Value>,
     #[serde(default)]
@@ -67,6 +76,39 @@ struct Case {
     /// What the store holds at first.
     #[serde(default)]
     store: BTreeMap<String, String>,
+}
+
+/// What a case calls.
+#[derive(Clone, Copy)]
+enum Kind {
+    Tool,
+    Loader,
+    Retriever,
+}
+
+impl Kind {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Tool => "tool",
+            Self::Loader => "loader",
+            Self::Retriever => "retriever",
+        }
+    }
+}
+
+impl Case {
+    /// # Errors
+    /// Invalid input for none, or more than one.
+    fn function(&self) -> Result<(Kind, &str)> {
+        match (&self.tool, &self.loader, &self.retriever) {
+            (Some(name), None, None) => Ok((Kind::Tool, name)),
+            (None, Some(name), None) => Ok((Kind::Loader, name)),
+            (None, None, Some(name)) => Ok((Kind::Retriever, name)),
+            _ => Err(Error::invalid_input(
+                "a case names a `tool`, a `loader` or a `retriever`, and one of them",
+            )),
+        }
+    }
 }
 
 /// `null` is a value, unlike a key that is missing.
@@ -180,7 +222,8 @@ pub(super) async fn run_cases(stack: &Stack, path: &Path, component: Option<&Pat
     let plugin = stack.plugins().load(&component).await?;
     let mut outcomes = Vec::new();
     for (number, case) in cases.cases.iter().enumerate() {
-        let name = case.name.clone().unwrap_or_else(|| format!("{} {}", case.tool, number + 1));
+        let (_, function) = case.function()?;
+        let name = case.name.clone().unwrap_or_else(|| format!("{function} {}", number + 1));
         let reason = run_case(&plugin, case, folder).await?;
         outcomes.push(Outcome { name, passed: reason.is_none(), reason });
     }
@@ -225,19 +268,34 @@ async fn run_case(plugin: &Plugin, case: &Case, folder: &Path) -> Result<Option<
         )))),
         ..Services::default()
     };
-    let setup =
-        Setup { grants: puna::grants(&grants)?, config: case.config.clone(), services, ..Setup::default() };
-    let plugin = plugin.ready(setup)?;
-    let tools = plugin.tools()?;
-    let Some(tool) = tools.iter().find(|tool| tool.schema().name == case.tool) else {
-        return Ok(Some(format!("the plugin has no tool `{}`", case.tool)));
+    let (kind, name) = case.function()?;
+    let limits = match kind {
+        Kind::Loader => Limits::for_loaders(),
+        Kind::Tool | Kind::Retriever => Limits::default(),
     };
-    let input = if case.input.is_null() { Value::Object(Default::default()) } else { case.input.clone() };
-    Ok(judge(case, call(tool, input).await))
-}
-
-async fn call(tool: &Arc<dyn Tool>, input: Value) -> Result<Value, ToolError> {
-    tool.call(input, &ToolContext::new("test", "puna-plugin-test")).await
+    let grants = puna::grants(&grants)?;
+    let setup = Setup { grants, limits, config: case.config.clone(), services, ..Setup::default() };
+    let plugin = plugin.ready(setup)?;
+    let function = match kind {
+        Kind::Tool => plugin.tools()?.into_iter().find(|tool| tool.schema().name == name).map(Function::Tool),
+        Kind::Loader => plugin.loader(name).ok().map(Function::Loader),
+        Kind::Retriever => plugin.retriever(name).ok().map(Function::Retriever),
+    };
+    let Some(function) = function else {
+        return Ok(Some(format!("the plugin has no {} `{name}`", kind.as_str())));
+    };
+    let mut given = Vec::new();
+    let context = ToolContext::new("test", "puna-plugin-test");
+    let called = function.call(case.input.clone(), folder, &context, |value| {
+        given.push(value);
+        Ok(())
+    });
+    let result = called.await.map_err(ToolError::from);
+    let result = result.map(|()| match kind {
+        Kind::Loader => Value::Array(given),
+        Kind::Tool | Kind::Retriever => given.pop().unwrap_or_default(),
+    });
+    Ok(judge(case, result))
 }
 
 /// Holds a result against what a case expects.
@@ -271,6 +329,9 @@ fn has(value: &Value, part: &Value) -> bool {
     match (value, part) {
         (Value::Object(value), Value::Object(part)) => {
             part.iter().all(|(key, part)| value.get(key).is_some_and(|value| has(value, part)))
+        }
+        (Value::Array(value), Value::Array(part)) => {
+            value.len() == part.len() && value.iter().zip(part).all(|(value, part)| has(value, part))
         }
         _ => value == part,
     }

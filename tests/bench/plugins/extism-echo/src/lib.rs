@@ -1,6 +1,6 @@
 //! The echo that is measured, for Extism.
 
-use extism_pdk::{FnResult, FromBytes, Json, ToBytes, encoding, plugin_fn};
+use extism_pdk::{FnResult, FromBytes, Json, ToBytes, plugin_fn};
 use serde::{Deserialize, Serialize};
 
 #[derive(Deserialize, Serialize, FromBytes, ToBytes)]
