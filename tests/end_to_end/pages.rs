@@ -120,16 +120,26 @@ fn loaders_read_what_the_network_and_standard_input_give() {
     let loader = ["--loader", "plugins/docx/docx.wasm"];
     let added = add(&puna, 0, &[&loader[..], &[&herd]].concat());
     assert_eq!(added[0]["added"], 1, "{added:?}");
-    let mut command = puna.command(&["knowledge", "add", "pages", "-", loader[0], loader[1], "--json"]);
-    command.stdin(fs::File::open(root().join(HERD)).expect("a file"));
-    let ran = ran(command.output().expect("the binary runs"));
-    assert_eq!(ran.code, 0, "{ran:?}");
+    let pipe = |file: &str, arguments: &[&str]| {
+        let mut command = puna.command(&[&["knowledge", "add", "pages", "-"], arguments].concat());
+        command.stdin(fs::File::open(root().join(file)).expect("a file"));
+        let ran = ran(command.output().expect("the binary runs"));
+        assert_eq!(ran.code, 0, "{ran:?}");
+    };
+    pipe(HERD, &loader);
     let found = puna.lines(&["knowledge", "search", "pages", "wool", "--mode", "keyword", "--json"]);
     let mut documents: Vec<&str> = found.iter().filter_map(|hit| hit["document"].as_str()).collect();
     documents.sort_unstable();
     documents.dedup();
     assert_eq!(documents.len(), 2, "{found:?}");
     assert!(documents.iter().any(|id| id.starts_with(&herd)), "{documents:?}");
+    // A title that a loader takes from a name is of the name that was given.
+    let loader = ["--loader", "plugins/tables/tables.wasm", "--id", "llamas.csv"];
+    pipe("tests/collections/documents/herd.csv", &loader);
+    let found = puna.lines(&["knowledge", "search", "pages", "무게", "--mode", "keyword", "--json"]);
+    let document = found[0]["document"].as_str().unwrap_or_default();
+    assert!(document.starts_with("llamas.csv#rows "), "{found:?}");
+    assert_eq!(found[0]["metadata"]["title"], "llamas", "{found:?}");
 }
 
 #[test]

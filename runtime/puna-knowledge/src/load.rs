@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     fs::File,
-    io::{Cursor, Read, Seek, SeekFrom, Write},
+    io::{Cursor, Read, Seek, SeekFrom},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -22,6 +22,9 @@ pub const MAX_FILES: usize = 1_000_000;
 
 /// Deepest folder that is gone into.
 const MAX_DEPTH: usize = 64;
+
+/// Longest name of a temporary file, in characters: with four bytes each it is what file systems take.
+const MAX_NAME_CHARS: usize = 60;
 
 /// Bytes that tell what a file is.
 const HEAD: usize = 8 << 10;
@@ -296,15 +299,16 @@ pub fn load_bytes(name: String, file: String, bytes: Vec<u8>, loaders: Loaders) 
         return read_bytes(name, &file, bytes);
     };
     let documents = async move {
-        let suffix = format!(".{ending}");
+        let copy_name = copy_name(&name, &ending);
         let copied = tokio::task::spawn_blocking(move || -> std::io::Result<_> {
-            let mut copy = tempfile::Builder::new().suffix(&suffix).tempfile()?;
-            copy.write_all(&bytes)?;
-            Ok(copy.into_temp_path())
+            let folder = tempfile::tempdir()?;
+            let copy = folder.path().join(copy_name);
+            std::fs::write(&copy, &bytes)?;
+            Ok((folder, copy))
         });
         let failed = |error| stream::iter([Err(Failure { id: name.clone(), error })]).boxed();
-        let copy = match copied.await {
-            Ok(Ok(copy)) => copy,
+        let (folder, copy) = match copied.await {
+            Ok(Ok(copied)) => copied,
             Ok(Err(error)) => return failed(Error::from_io("write", std::env::temp_dir(), error)),
             Err(error) => return failed(Error::internal("writing a file broke").with_source(error)),
         };
@@ -312,11 +316,19 @@ pub fn load_bytes(name: String, file: String, bytes: Vec<u8>, loaders: Loaders) 
         documents
             .inspect(move |_| {
                 // It is there until the last document is.
-                let _ = &copy;
+                let _ = &folder;
             })
             .boxed()
     };
     stream::once(documents).flatten().boxed()
+}
+
+/// A file's name for what `name` identifies, from which loaders make titles.
+fn copy_name(name: &str, ending: &str) -> String {
+    let path = name.split(['?', '#']).next().unwrap_or(name);
+    let stem = Path::new(path).file_stem().unwrap_or_default().to_string_lossy();
+    let stem: String = stem.chars().filter(|c| !c.is_control()).take(MAX_NAME_CHARS).collect();
+    format!("{stem}.{ending}")
 }
 
 fn read_bytes(name: String, file: &str, bytes: Vec<u8>) -> Inputs {
