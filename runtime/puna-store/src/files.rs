@@ -1,10 +1,10 @@
 //! The files of one generation: sled's, and the mark.
 
 use std::{
-    fs::{self, File},
+    fs::{self, File, TryLockError},
     io::{self, Read},
     panic::{AssertUnwindSafe, catch_unwind},
-    path::Path,
+    path::{Path, PathBuf},
     thread,
     time::{Duration, Instant},
 };
@@ -26,31 +26,60 @@ const SNAPSHOT_PREFIX: &str = "snap.";
 const READ_BYTES: usize = 1 << 20;
 
 /// How long opening waits for a folder that is held: a process that is being started shares its parent's locks for
-/// an instant, so a folder just closed can still seem held.
-const LOCK_PATIENCE: Duration = Duration::from_millis(250);
+/// an instant, so the folder of a process that has just ended can still seem held.
+pub(crate) const LOCK_PATIENCE: Duration = Duration::from_millis(250);
+
+/// How long closing waits until sled has let go of its file: far longer than a process takes to start or a disk to
+/// write, and bounded, since nothing is lost without it.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How often a held folder is tried.
 const LOCK_PAUSE: Duration = Duration::from_millis(10);
 
 /// sled in a folder. Closing it writes, and sled panics where that fails: what was acknowledged is on the disk by then,
 /// so that it is only told.
+///
+/// Once it is closed, its folder is free. sled lets go of its lock with the last descriptor of its file, which a thread of
+/// its own may hold for longer, and a process that is being started; so closing waits for them.
 #[derive(Debug)]
-pub(crate) struct Db(Option<sled::Db>);
+pub(crate) struct Db {
+    /// Until it is dropped.
+    open: Option<sled::Db>,
+    log: PathBuf,
+}
 
 impl std::ops::Deref for Db {
     type Target = sled::Db;
 
     fn deref(&self) -> &sled::Db {
-        self.0.as_ref().expect("it is there until it is dropped")
+        self.open.as_ref().expect("it is there until it is dropped")
     }
 }
 
 impl Drop for Db {
     fn drop(&mut self) {
-        let db = self.0.take();
+        let db = self.open.take();
         if catch_unwind(AssertUnwindSafe(|| drop(db))).is_err() {
             tracing::warn!("the store could not write while it was closed; what was acknowledged is safe");
         }
+        if let Err(error) = patiently(CLOSE_PATIENCE, || check_free(&self.log)) {
+            tracing::warn!(%error, "the store is closed");
+        }
+    }
+}
+
+/// # Errors
+/// [`Conflict`](ErrorKind::Conflict) while somebody holds the lock of sled's log.
+fn check_free(log: &Path) -> Result<()> {
+    // A compaction may have removed it.
+    let Ok(file) = File::open(log) else { return Ok(()) };
+    match file.try_lock() {
+        Err(TryLockError::WouldBlock) => {
+            Err(Error::new(ErrorKind::Conflict, format!("`{}` is still held", log.display())))
+        }
+        // Not by closing it: a process that is being started would keep it.
+        Ok(()) => file.unlock().map_err(|error| Error::from_io("unlock", log, error)),
+        Err(TryLockError::Error(error)) => Err(Error::from_io("lock", log, error)),
     }
 }
 
@@ -60,7 +89,7 @@ impl Drop for Db {
 /// would cost the data for good. So everything is read before.
 pub(crate) fn open(folder: &Path, cache_bytes: u64) -> Result<Db> {
     read_all(folder)?;
-    patiently(|| {
+    patiently(LOCK_PATIENCE, || {
         let config = sled::Config::new()
             .path(folder)
             .cache_capacity(cache_bytes)
@@ -69,7 +98,7 @@ pub(crate) fn open(folder: &Path, cache_bytes: u64) -> Result<Db> {
         // sled panics on some damaged files; nothing of the attempt is used afterwards.
         let opened = catch_unwind(AssertUnwindSafe(|| config.open()))
             .unwrap_or(Err(sled::Error::Corruption { at: None, bt: () }));
-        opened.map(|db| Db(Some(db))).map_err(|error| {
+        opened.map(|db| Db { open: Some(db), log: folder.join(LOG_FILE) }).map_err(|error| {
             sled_error(error).context(format!("cannot open the store in `{}`", folder.display()))
         })
     })
@@ -161,8 +190,8 @@ pub(crate) fn remove_data(folder: &Path) -> Result<()> {
 }
 
 /// Tries again while somebody holds what is to be taken.
-pub(crate) fn patiently<T>(mut take: impl FnMut() -> Result<T>) -> Result<T> {
-    let until = Instant::now() + LOCK_PATIENCE;
+pub(crate) fn patiently<T>(patience: Duration, mut take: impl FnMut() -> Result<T>) -> Result<T> {
+    let until = Instant::now() + patience;
     loop {
         match take() {
             Err(error) if error.kind() == ErrorKind::Conflict && Instant::now() < until => {

@@ -80,8 +80,8 @@ fn watch() {
             late.map(|(.., db)| db.clone()).collect()
         };
         for db in late {
-            // Its failure is for those who wait; sled panics on some.
-            let _ = catch_unwind(AssertUnwindSafe(|| db.flush()));
+            // Its failure is for those who wait; sled panics on some, also where this is the last to let go of it.
+            let _ = catch_unwind(AssertUnwindSafe(move || db.flush()));
         }
     }
 }

@@ -8,7 +8,7 @@ use puna_core::{Error, ErrorKind, Result};
 
 /// Holds a data folder for this process; released when dropped, and by the system when the process dies.
 #[derive(Debug)]
-pub(crate) struct FolderLock(#[expect(dead_code, reason = "the open file is the lock")] File);
+pub(crate) struct FolderLock(File);
 
 impl FolderLock {
     pub(crate) fn take(folder: &Path) -> Result<Self> {
@@ -46,5 +46,13 @@ impl FolderLock {
             .and_then(|()| file.rewind())
             .and_then(|()| write!(file, "{}", std::process::id()));
         Ok(Self(file))
+    }
+}
+
+impl Drop for FolderLock {
+    fn drop(&mut self) {
+        // Not only by closing the file: a process that is being started shares it for an instant, and would keep the lock.
+        // Where it fails, closing lets go of it.
+        let _ = self.0.unlock();
     }
 }

@@ -65,7 +65,7 @@ impl SledStore {
     /// when its files are damaged, [`InvalidInput`](ErrorKind::InvalidInput) when a newer version wrote them.
     pub fn open(path: &Path, options: &StoreOptions) -> Result<Self> {
         files::make_folder(path)?;
-        let lock = files::patiently(|| FolderLock::take(path))?;
+        let lock = files::patiently(files::LOCK_PATIENCE, || FolderLock::take(path))?;
         let generation = Generation::current(path)?;
         generation.discard_others(path)?;
         let folder = generation.folder(path);

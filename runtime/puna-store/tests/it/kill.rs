@@ -2,10 +2,14 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fs::File,
     io::{BufRead, BufReader},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        atomic::{AtomicU64, Ordering},
+        mpsc,
+    },
     thread,
     time::Duration,
 };
@@ -29,6 +33,9 @@ const COMPACT: &str = "PUNA_TEST_COMPACT";
 
 /// Tasks that write at once, each its own batches: they share flushes.
 const LANES: u64 = 4;
+
+/// Stores that are opened and dropped: some of them meet a process that is being started.
+const DROPS: usize = 100;
 
 /// Keys that one batch writes, besides the lane's head.
 const KEYS: u64 = 5;
@@ -270,6 +277,38 @@ fn a_folder_has_one_holder() {
     assert_eq!(open(folder.path()).expect_err("a clone holds it").kind(), ErrorKind::Conflict);
     drop(clone);
     open(folder.path()).expect("released");
+}
+
+/// A process that is being started shares the files of the one that starts it, and so their locks.
+#[test]
+fn a_dropped_store_is_free_at_once() {
+    thread::scope(|scope| {
+        // Dropped with what follows, however that ends.
+        let (_going_on, ended) = mpsc::channel::<()>();
+        scope.spawn(move || {
+            while ended.try_recv() == Err(mpsc::TryRecvError::Empty) {
+                Command::new("true").status().expect("a process that ends at once");
+            }
+        });
+        let held: Vec<_> = (0..DROPS).filter_map(|_| still_held()).collect();
+        assert!(held.is_empty(), "held after {} of {DROPS} drops: {held:?}", held.len());
+    });
+}
+
+/// The file of a dropped store that is still locked.
+fn still_held() -> Option<&'static str> {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = open(folder.path()).expect("a store");
+    runtime().block_on(store.commit(put(&["a".to_owned()], b"value"))).expect("a batch");
+    drop(store);
+    let held = |name: &&str| {
+        let file = File::open(folder.path().join(name)).expect("a file of the store");
+        let locked = file.try_lock();
+        // Nor is it this that holds it.
+        file.unlock().expect("unlocked");
+        locked.is_err()
+    };
+    ["db", "lock"].into_iter().find(held)
 }
 
 /// Whether a line tells of a full disk.
