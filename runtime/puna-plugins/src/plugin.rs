@@ -174,6 +174,15 @@ impl ReadyPlugin {
         tools.collect()
     }
 
+    /// The tool of this name.
+    ///
+    /// # Errors
+    /// Not found, naming those there are.
+    pub fn tool(&self, name: &str) -> Result<Arc<dyn Tool>> {
+        let found = self.tools()?.into_iter().find(|tool| tool.schema().name == name);
+        found.ok_or_else(|| self.missing("tool", name, self.manifest().tools.iter().map(|found| &found.name)))
+    }
+
     /// The loader of this name.
     ///
     /// # Errors

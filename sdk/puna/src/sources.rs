@@ -3,7 +3,7 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use futures_util::StreamExt;
-use puna_core::{Document, Error, ErrorKind, Result, ToolErrorKind};
+use puna_core::{Document, Error, ErrorKind, Result};
 use puna_knowledge::{Failure, Input, Inputs, KnowledgeBase, Loaders, find_files, load_bytes, load_files};
 use puna_plugins::{Headers, HttpBounds, HttpClient, HttpRequest, HttpResponse, HttpService};
 use puna_spec::is_address;
@@ -145,14 +145,8 @@ async fn get(address: &str, headers: Headers, private_addresses: bool) -> Result
         };
         let bounds = HttpBounds { private_addresses, body_bytes: MAX_PAGE_BYTES };
         let response = client.send(request, bounds).await.map_err(|error| {
-            let kind = match error.kind {
-                ToolErrorKind::InvalidInput => ErrorKind::InvalidInput,
-                ToolErrorKind::Denied => ErrorKind::Denied,
-                ToolErrorKind::TooLarge => ErrorKind::ResourceExhausted,
-                ToolErrorKind::Timeout => ErrorKind::Timeout,
-                _ => ErrorKind::Unavailable,
-            };
-            Error::new(kind, format!("`{url}` cannot be read: {}", error.message))
+            let message = format!("`{url}` cannot be read: {}", error.message);
+            Error::new(Error::from(error).kind(), message)
         })?;
         match response.redirect(&url) {
             None => return Ok(response),

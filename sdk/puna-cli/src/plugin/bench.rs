@@ -87,10 +87,7 @@ pub(super) async fn bench(bench: Bench<'_>) -> Result<()> {
     let plugin = loaded.ok_or_else(|| Error::internal("nothing was loaded"))?;
     readies.sort_by(f64::total_cmp);
     let ready_ms = readies[readies.len() / 2];
-    let tool = |reuse| {
-        let ready = plugin.ready(Setup { reuse, ..bench.setup.clone() })?;
-        super::function::tool_named(&ready, bench.component, bench.function)
-    };
+    let tool = |reuse| plugin.ready(Setup { reuse, ..bench.setup.clone() })?.tool(bench.function);
     let fresh = tool(0)?;
     let report = Report {
         compile_ms,

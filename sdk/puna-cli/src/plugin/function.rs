@@ -5,7 +5,7 @@ use std::{path::Path, sync::Arc};
 
 use puna::{
     Error, ErrorKind, Result, Retriever as _, Tool, ToolContext,
-    plugins::{BlobSource, LoaderSource, PluginLoader, PluginRetriever, ReadyPlugin},
+    plugins::{BlobSource, Limits, LoaderSource, Plugin, PluginLoader, PluginRetriever, ReadyPlugin},
 };
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
@@ -14,6 +14,51 @@ use serde_json::{Map, Value};
 const HITS: usize = 10;
 
 /// What can be called.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Tool,
+    Loader,
+    Retriever,
+}
+
+impl Kind {
+    /// What the plugin's function of this name is: a tool before a loader before a retriever.
+    ///
+    /// # Errors
+    /// Not found, naming all functions there are.
+    pub(super) fn of(plugin: &Plugin, component: &Path, name: &str) -> Result<Self> {
+        let manifest = plugin.manifest();
+        let tools = manifest.tools.iter().map(|tool| (Self::Tool, &tool.name));
+        let loaders = manifest.loaders.iter().map(|loader| (Self::Loader, &loader.name));
+        let retrievers = manifest.retrievers.iter().map(|retriever| (Self::Retriever, &retriever.name));
+        let known: Vec<_> = tools.chain(loaders).chain(retrievers).collect();
+        if let Some((kind, _)) = known.iter().find(|(_, known)| *known == name) {
+            return Ok(*kind);
+        }
+        let known: Vec<String> = known
+            .into_iter()
+            .map(|(kind, name)| match kind {
+                Self::Tool => name.clone(),
+                Self::Loader => format!("{name} (loader)"),
+                Self::Retriever => format!("{name} (retriever)"),
+            })
+            .collect();
+        Err(Error::new(
+            ErrorKind::NotFound,
+            format!("plugin `{}` has no function `{name}`; it has {}", component.display(), known.join(", ")),
+        ))
+    }
+
+    /// What such a call may use where nothing else is said.
+    pub(super) fn limits(self) -> Limits {
+        match self {
+            Self::Loader => Limits::for_loaders(),
+            Self::Tool | Self::Retriever => Limits::default(),
+        }
+    }
+}
+
+/// A function that is ready to be called.
 pub(super) enum Function {
     Tool(Arc<dyn Tool>),
     Loader(PluginLoader),
@@ -58,16 +103,13 @@ fn hits() -> usize {
 }
 
 impl Function {
-    /// The tool, loader or retriever of this name, whichever is first.
-    ///
     /// # Errors
-    /// Not found, naming those there are.
-    pub(super) fn named(plugin: &ReadyPlugin, component: &Path, name: &str) -> Result<Self> {
-        match tool_named(plugin, component, name) {
-            Ok(tool) => Ok(Self::Tool(tool)),
-            Err(error) => (plugin.loader(name).map(Self::Loader))
-                .or_else(|_| plugin.retriever(name).map(Self::Retriever))
-                .map_err(|_| error),
+    /// Not found, naming those of the kind that there are.
+    pub(super) fn new(plugin: &ReadyPlugin, kind: Kind, name: &str) -> Result<Self> {
+        match kind {
+            Kind::Tool => plugin.tool(name).map(Self::Tool),
+            Kind::Loader => plugin.loader(name).map(Self::Loader),
+            Kind::Retriever => plugin.retriever(name).map(Self::Retriever),
         }
     }
 
@@ -120,24 +162,6 @@ impl Load {
         let uri = uri.ok_or_else(|| Error::invalid_input("a loader needs a `file`, or a `uri`"))?;
         Ok((LoaderSource { uri, media_type: self.media_type, content }, self.options))
     }
-}
-
-/// # Errors
-/// Not found, naming all functions there are.
-pub(super) fn tool_named(plugin: &ReadyPlugin, component: &Path, name: &str) -> Result<Arc<dyn Tool>> {
-    let mut tools = plugin.tools()?;
-    if let Some(index) = tools.iter().position(|tool| tool.schema().name == name) {
-        return Ok(tools.swap_remove(index));
-    }
-    let manifest = plugin.manifest();
-    let tools = manifest.tools.iter().map(|tool| tool.name.clone());
-    let loaders = manifest.loaders.iter().map(|loader| format!("{} (loader)", loader.name));
-    let retrievers = manifest.retrievers.iter().map(|retriever| format!("{} (retriever)", retriever.name));
-    let known: Vec<String> = tools.chain(loaders).chain(retrievers).collect();
-    Err(Error::new(
-        ErrorKind::NotFound,
-        format!("plugin `{}` has no function `{name}`; it has {}", component.display(), known.join(", ")),
-    ))
 }
 
 fn taken<T: DeserializeOwned>(input: Value, takes: &str) -> Result<T> {

@@ -9,11 +9,14 @@ use std::{path::Path, process::ExitCode};
 
 use puna::{
     Error, Result, ToolContext, ToolReport, ToolReports,
-    plugins::{BuildOptions, Inspection, Limits, Setup},
+    plugins::{BuildOptions, Inspection, Setup},
 };
 use serde_json::Value;
 
-use self::{bench::Bench, function::Function};
+use self::{
+    bench::Bench,
+    function::{Function, Kind},
+};
 use crate::{
     args::{PluginArgs, PluginCommand, PluginSetupArgs},
     doctor::size,
@@ -152,11 +155,9 @@ async fn call(component: &Path, function: &str, arguments: &str, setup: &PluginS
     let arguments = json_of("arguments", arguments)?;
     let (stack, mut setup) = set_up(setup)?;
     let plugin = stack.plugins().load(component).await?;
-    if plugin.manifest().loaders.iter().any(|loader| loader.name == function) {
-        setup.limits = Limits::for_loaders();
-    }
-    let plugin = plugin.ready(setup)?;
-    let called = Function::named(&plugin, component, function)?;
+    let kind = Kind::of(&plugin, component, function)?;
+    setup.limits = kind.limits();
+    let called = Function::new(&plugin.ready(setup)?, kind, function)?;
     let mut context = ToolContext::new("call_0", "puna-plugin-call");
     context.reports = ToolReports::to(|report| match report {
         ToolReport::Progress { done, message } => {

@@ -12,14 +12,12 @@ use std::{
 use async_trait::async_trait;
 use puna::{
     Error, ErrorKind, Result, Stack, ToolContext, ToolError, ToolErrorKind,
-    plugins::{
-        Clock, HttpBounds, HttpRequest, HttpResponse, HttpService, Limits, Plugin, Random, Services, Setup,
-    },
+    plugins::{Clock, HttpBounds, HttpRequest, HttpResponse, HttpService, Plugin, Random, Services, Setup},
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::function::Function;
+use super::function::{Function, Kind};
 use crate::{render, run, sessions::print_json, spec::print_line};
 
 /// The file of cases in a plugin's folder.
@@ -76,24 +74,6 @@ struct Case {
     /// What the store holds at first.
     #[serde(default)]
     store: BTreeMap<String, String>,
-}
-
-/// What a case calls.
-#[derive(Clone, Copy)]
-enum Kind {
-    Tool,
-    Loader,
-    Retriever,
-}
-
-impl Kind {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Tool => "tool",
-            Self::Loader => "loader",
-            Self::Retriever => "retriever",
-        }
-    }
 }
 
 impl Case {
@@ -269,20 +249,12 @@ async fn run_case(plugin: &Plugin, case: &Case, folder: &Path) -> Result<Option<
         ..Services::default()
     };
     let (kind, name) = case.function()?;
-    let limits = match kind {
-        Kind::Loader => Limits::for_loaders(),
-        Kind::Tool | Kind::Retriever => Limits::default(),
-    };
     let grants = puna::grants(&grants)?;
+    let limits = kind.limits();
     let setup = Setup { grants, limits, config: case.config.clone(), services, ..Setup::default() };
-    let plugin = plugin.ready(setup)?;
-    let function = match kind {
-        Kind::Tool => plugin.tools()?.into_iter().find(|tool| tool.schema().name == name).map(Function::Tool),
-        Kind::Loader => plugin.loader(name).ok().map(Function::Loader),
-        Kind::Retriever => plugin.retriever(name).ok().map(Function::Retriever),
-    };
-    let Some(function) = function else {
-        return Ok(Some(format!("the plugin has no {} `{name}`", kind.as_str())));
+    let function = match Function::new(&plugin.ready(setup)?, kind, name) {
+        Ok(function) => function,
+        Err(error) => return Ok(Some(error.to_string())),
     };
     let mut given = Vec::new();
     let context = ToolContext::new("test", "puna-plugin-test");
