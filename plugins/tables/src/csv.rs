@@ -116,11 +116,13 @@ impl Rows for Records {
                 ReadRecordResult::Record => {
                     self.number += 1;
                     let mut row = Row::new(self.number);
+                    row.reserve(cells, written);
+                    let text = std::str::from_utf8(&self.output[..written])
+                        .map_err(|error| Error::internal(error.to_string()))?;
                     let mut start = 0;
                     for (column, end) in self.ends[..cells].iter().enumerate() {
                         // The delimiter is ASCII, so each cell is whole characters.
-                        let cell = std::str::from_utf8(&self.output[start..*end]);
-                        row.push(column, cell.map_err(|error| Error::internal(error.to_string()))?);
+                        row.push(column, &text[start..*end]);
                         start = *end;
                     }
                     if row.count() > 0 {

@@ -172,7 +172,7 @@ fn line(text: &mut String, row: &Row, used: &[bool]) {
 
 /// A cell within its line.
 fn escape(text: &mut String, cell: &str) {
-    if !cell.contains(['|', '\n', '\r']) {
+    if !cell.bytes().any(|byte| matches!(byte, b'|' | b'\n' | b'\r')) {
         text.push_str(cell);
         return;
     }

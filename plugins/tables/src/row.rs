@@ -23,6 +23,12 @@ impl Row {
         Self { number, ..Self::default() }
     }
 
+    /// Makes room for so many more cells, of so many bytes in all.
+    pub fn reserve(&mut self, cells: usize, bytes: usize) {
+        self.ends.reserve(cells);
+        self.text.reserve(bytes);
+    }
+
     /// Adds a cell after the others. One without text is left out.
     pub fn push(&mut self, column: usize, cell: &str) {
         let cell = cell.trim();
