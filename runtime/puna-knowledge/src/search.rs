@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::{
     Embedding, Filter, KnowledgeBase, Scan,
     base::read,
-    index::{CANDIDATES, Row, terms},
+    index::{Row, terms},
     ingest::check_vectors,
     record::now_ms,
 };
@@ -158,7 +158,7 @@ impl KnowledgeBase {
         let mut lists = Vec::new();
         if options.mode != SearchMode::Keyword {
             for vector in vectors {
-                lists.push(indexes.vectors.search(vector, wanted, alive, allowed, options.scan, CANDIDATES));
+                lists.push(indexes.vectors.search(vector, wanted, alive, allowed, options.scan, None));
             }
         }
         if options.mode != SearchMode::Vector {

@@ -297,7 +297,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::{Scan, index::CANDIDATES};
+    use crate::Scan;
 
     const DIMENSION: usize = 6;
     const PRECISIONS: [Precision; 3] = [Precision::F32, Precision::F16, Precision::I8];
@@ -334,7 +334,7 @@ mod tests {
     fn use_all(indexes: &Indexes, precision: Precision) {
         let alive = indexes.rows.alive();
         for scan in [Scan::Graph, Scan::Exact] {
-            let found = indexes.vectors.search(&[0.5; DIMENSION], 5, alive, None, scan, CANDIDATES);
+            let found = indexes.vectors.search(&[0.5; DIMENSION], 5, alive, None, scan, None);
             assert!(found.iter().all(|(row, _)| alive.has(*row)));
         }
         let found = indexes.keywords.search(&["chunk".to_owned(), "word3".to_owned()], 5, alive, None);

@@ -17,7 +17,7 @@ pub(crate) use self::{
     number::{Half, Number},
     rows::{Row, RowSet, Rows},
     terms::terms,
-    vector::{CANDIDATES, VectorIndex},
+    vector::VectorIndex,
     vectors::{Matrix, Vectors},
 };
 pub use self::{

@@ -1,6 +1,6 @@
 use puna_core::{Error, Result};
 
-use super::{Metric, Precision, Row, RowSet, Scan, VectorIndex, vector::CANDIDATES};
+use super::{Metric, Precision, Row, RowSet, Scan, VectorIndex};
 
 /// The vector index of knowledge bases on its own, in memory.
 ///
@@ -20,7 +20,7 @@ pub struct NearestVectors {
     dimension: usize,
     index: VectorIndex,
     alive: RowSet,
-    candidates: usize,
+    candidates: Option<usize>,
 }
 
 impl NearestVectors {
@@ -33,7 +33,7 @@ impl NearestVectors {
             return Err(Error::invalid_input("vectors have at least 1 number"));
         }
         let index = VectorIndex::new(dimension, metric, precision);
-        Ok(Self { dimension, index, alive: RowSet::default(), candidates: CANDIDATES })
+        Ok(Self { dimension, index, alive: RowSet::default(), candidates: None })
     }
 
     /// Adds a vector and gives its number, which counts from 0.
@@ -52,9 +52,10 @@ impl NearestVectors {
         Ok(row)
     }
 
-    /// How many candidates a search by the graph holds: more of the nearest are found with more, in more time.
+    /// How many candidates a search by the graph holds, in place of a number that follows from the rows: more of the nearest
+    /// are found with more, in more time.
     pub fn set_candidates(&mut self, candidates: usize) {
-        self.candidates = candidates;
+        self.candidates = Some(candidates);
     }
 
     /// Takes a vector out of what is found.
