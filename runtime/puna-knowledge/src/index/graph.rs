@@ -25,8 +25,8 @@ const COMPARED: usize = 4;
 const EF_CONSTRUCTION: usize = 128;
 
 /// Rows that are held as candidates in the layers above those that a row is added to or looked for in. With one, as in the
-/// paper, of searches among 400,000 vectors of 200 groups, with 64 candidates below, four in a hundred begin in the wrong
-/// group and find nothing; with these none of 500, nor among a million.
+/// paper, 8 of 500 searches among 400,000 vectors of 200 groups, with 64 candidates below, begin in the wrong group and find
+/// nothing; with these none, nor among a million.
 const EF_ABOVE: usize = 4;
 
 /// The highest layer: one row in `LINKS` to that power is in it, more rows than there can be.
